@@ -1,0 +1,45 @@
+// Package oauth answers: what do the words on the wire mean?
+//
+// It reads a request once, and knows scope, PKCE, redirect URIs, secrets and
+// their digests, the error codes and the response body of the token endpoint.
+// It imports nothing of kmint, decides nothing about a client or a person, and
+// touches no store: what stands here can be read beside the RFCs.
+package oauth
+
+// Grant types (RFC 6749 §4, §6).
+const (
+	AuthorizationCode = "authorization_code"
+	ClientCredentials = "client_credentials"
+	RefreshToken      = "refresh_token"
+)
+
+// Client authentication methods (RFC 7591 §2).
+const (
+	ClientSecretBasic = "client_secret_basic"
+	ClientSecretPost  = "client_secret_post"
+	None              = "none"
+)
+
+// Scope values with a meaning of their own (OpenID Connect Core 1.0 §5.4, §11).
+const (
+	OpenID        = "openid"
+	Profile       = "profile"
+	Email         = "email"
+	Address       = "address"
+	Phone         = "phone"
+	OfflineAccess = "offline_access"
+)
+
+// Application types (OpenID Connect Dynamic Client Registration 1.0 §2).
+const (
+	Web    = "web"
+	Native = "native"
+)
+
+// Prefixes of the handles we mint. They are readable so that a secret scanner
+// finds a handle that was pasted where it does not belong.
+const (
+	CodePrefix    = "kmint_code."
+	RefreshPrefix = "kmint_refresh."
+	SessionPrefix = "kmint_session."
+)

@@ -1,0 +1,266 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"kmint/pkg/oauth"
+)
+
+// Why a moment was refused. Only ErrReplayed has changed anything: it says that
+// the grant is revoked.
+var (
+	ErrOtherClient = errors.New("store: the grant belongs to another client")
+	ErrRedirectURI = errors.New("store: redirect_uri is not the one of the authorization request")
+	ErrVerifier    = errors.New("store: code_verifier does not answer the code_challenge")
+	ErrScope       = errors.New("store: scope goes beyond the grant")
+	ErrAudience    = errors.New("store: audience goes beyond the grant")
+	ErrRevoked     = errors.New("store: the grant is revoked")
+	ErrReplayed    = errors.New("store: used a second time, so the grant is revoked")
+	ErrExpired     = errors.New("store: expired")
+	ErrUndone      = errors.New("store: a late copy of an attempt that was undone")
+)
+
+// A Grant is one item from the authorization code to its last refresh token:
+// who allowed what to whom, and until when. It is the authority for revocation:
+// one write ends every token that came of it.
+type Grant struct {
+	// ID is the SHA-256 of the code.
+	ID       string
+	ClientID string
+	Subject  string
+	// RedirectURI is where the code went; RedirectSent, whether the
+	// authorization request named it.
+	RedirectURI  string
+	RedirectSent bool
+	// Challenge is the PKCE code_challenge, "" for none.
+	Challenge oauth.Challenge
+	Nonce     string
+	// Scope is what was granted, Requested what was asked for.
+	Scope     oauth.Scope
+	Requested oauth.Scope
+	// Audience lists the APIs; empty means the userinfo endpoint alone.
+	Audience []string
+	AuthTime time.Time
+	// SessionID is the sid of the SSO session.
+	SessionID string
+	// Claims is the snapshot of the person that the code exchange's ID token
+	// shows, removed by the first rotation.
+	Claims map[string]any
+
+	Created     time.Time
+	CodeExpires time.Time
+	// End is absolute: no refresh token is good beyond it.
+	End time.Time
+	// Kept is when the item may be deleted once the code is spent: when the last
+	// token that could come of it has expired.
+	Kept time.Time
+
+	// Spent is when the code was exchanged; zero before.
+	Spent time.Time
+	// Revoked is when the grant was ended; zero before.
+	Revoked time.Time
+	// By is the random id of the request whose conditional write came last: a
+	// request that finds its own id had succeeded, and only its answer was lost.
+	By string
+	// Undone is the By of a request that had to give its code back.
+	Undone string
+
+	// Family, Current and Previous are digests of a refresh token's secrets.
+	Family   oauth.Digest
+	Current  oauth.Digest
+	Previous oauth.Digest
+	// Salt derived Current from the previous token.
+	Salt string
+	// Generation counts rotations.
+	Generation int64
+	// Rotated is when the last rotation was.
+	Rotated time.Time
+	// IdleExpires ends the current refresh token if it lies unused.
+	IdleExpires time.Time
+	// Reopened says that the last rotation's answer never left: the previous
+	// token yields the same successor.
+	Reopened bool
+}
+
+// Codes writes new grants.
+type Codes interface {
+	// PutGrant writes a grant whose code is unspent. ErrConflict if the id
+	// exists.
+	PutGrant(ctx context.Context, g Grant) error
+}
+
+// GrantReader reads a grant.
+type GrantReader interface {
+	// Grant reads it strongly. ErrNotFound if there is none. It may be revoked.
+	Grant(ctx context.Context, id string) (Grant, error)
+}
+
+// Grants holds the moments of the token endpoint. Each is one conditional write
+// on one item; where that is refused, Judge says why, and a replay is answered
+// by one more write that revokes the grant.
+type Grants interface {
+	// SpendCode exchanges a code once, and returns the grant as written.
+	SpendCode(ctx context.Context, s Spend) (Grant, error)
+	// RotateRefreshToken exchanges the current refresh token for its successor.
+	// The successor is the one that the returned grant's Salt derives from the
+	// token presented: not always the one that the caller drew.
+	RotateRefreshToken(ctx context.Context, r Rotation) (Grant, error)
+	// ReopenCode gives back a code that the request by spent, because what came
+	// after failed. It does nothing if by was not the last, or if the grant is
+	// revoked.
+	ReopenCode(ctx context.Context, id, by string) error
+	// ReopenRotation marks a rotation of the request by, likewise: it is never
+	// rolled back.
+	ReopenRotation(ctx context.Context, id, by string) error
+}
+
+// A Spend is one exchange of a code (RFC 6749 §4.1.3).
+type Spend struct {
+	GrantID  string
+	ClientID string
+	// RedirectURI is what the request sent, "" for none.
+	RedirectURI string
+	// Challenge is computed from the code_verifier, "" for none.
+	Challenge oauth.Challenge
+	// Scope must be within what the client once asked for: one that was granted
+	// less and repeats its request is narrowed again, not refused. Audience must
+	// be within what was granted.
+	Scope    oauth.Scope
+	Audience []string
+	Now      time.Time
+	// By is random, drawn for this request.
+	By string
+	// Family and Current are the digests of the first refresh token, stored
+	// whether or not it is handed out.
+	Family  oauth.Digest
+	Current oauth.Digest
+	// Idle is how long that may lie unused.
+	Idle time.Duration
+}
+
+// Judge says what a store is to do with a spend, given the grant as stored. Nil
+// means that the write is allowed. ErrReplayed asks the store to revoke. A nil
+// from a grant that carries the spend's By (see Done) means that it had
+// succeeded.
+func (s Spend) Judge(g Grant) error {
+	switch {
+	case g.ClientID != s.ClientID:
+		return ErrOtherClient
+	// RFC 6749 §4.1.3: "REQUIRED, if the redirect_uri parameter was included in
+	// the authorization request [...], and their values MUST be identical."
+	case s.RedirectURI == "" && g.RedirectSent,
+		s.RedirectURI != "" && s.RedirectURI != g.RedirectURI:
+		return ErrRedirectURI
+	// A verifier without a stored challenge is refused too: RFC 9700 §2.1.1,
+	// "mitigate PKCE downgrade attacks".
+	case s.Challenge != g.Challenge:
+		return ErrVerifier
+	case !s.Scope.Within(g.Requested):
+		return ErrScope
+	case !within(s.Audience, g.Audience):
+		return ErrAudience
+	case !g.Revoked.IsZero():
+		return ErrRevoked
+	case s.Done(g):
+		return nil
+	case !g.Spent.IsZero():
+		return ErrReplayed
+	case g.Undone == s.By:
+		return ErrUndone
+	case !s.Now.Before(g.CodeExpires):
+		return ErrExpired
+	default:
+		return nil
+	}
+}
+
+// Done reports whether the grant shows that this very spend has succeeded.
+func (s Spend) Done(g Grant) bool { return !g.Spent.IsZero() && g.By == s.By }
+
+// Apply is the grant after an allowed spend.
+func (s Spend) Apply(g Grant) Grant {
+	g.Spent, g.By = s.Now, s.By
+	g.Family, g.Current, g.IdleExpires = s.Family, s.Current, s.Now.Add(s.Idle)
+	return g
+}
+
+// A Rotation is one use of a refresh token (RFC 6749 §6, RFC 9700 §4.14.2).
+type Rotation struct {
+	GrantID  string
+	ClientID string
+	// Family and Presented are digests of the secrets in the token presented.
+	Family    oauth.Digest
+	Presented oauth.Digest
+	// Next is the digest of the successor that Salt derives.
+	Next oauth.Digest
+	Salt string
+	// Scope and Audience are bounded as in Spend.
+	Scope    oauth.Scope
+	Audience []string
+	Now      time.Time
+	By       string
+	// Idle is how long the successor may lie unused.
+	Idle time.Duration
+	// Leeway is how long the previous token yields the same successor.
+	Leeway time.Duration
+}
+
+// Judge says what a store is to do with a rotation, given the grant as stored.
+// Nil means that the write is allowed, or, if Settled, that no write is needed.
+func (r Rotation) Judge(g Grant) error {
+	switch {
+	case g.ClientID != r.ClientID:
+		return ErrOtherClient
+	case g.Family == "" || !g.Family.Equal(r.Family):
+		return ErrNotFound
+	case !r.Scope.Within(g.Requested):
+		return ErrScope
+	case !within(r.Audience, g.Audience):
+		return ErrAudience
+	case !g.Revoked.IsZero():
+		return ErrRevoked
+	case r.mine(g):
+		return nil
+	case g.Current.Equal(r.Presented):
+		if !r.Now.Before(g.End) || !r.Now.Before(g.IdleExpires) {
+			return ErrExpired
+		}
+		return nil
+	case r.sameSuccessor(g):
+		return nil
+	default:
+		return ErrReplayed
+	}
+}
+
+// Settled reports whether the grant already holds the answer: this very
+// rotation had succeeded, or the previous token is to yield the same successor.
+func (r Rotation) Settled(g Grant) bool { return r.mine(g) || r.sameSuccessor(g) }
+
+func (r Rotation) mine(g Grant) bool { return g.By == r.By && g.Previous.Equal(r.Presented) }
+
+// sameSuccessor needs no look at whether the successor is unused: its use would
+// have made it the previous one.
+func (r Rotation) sameSuccessor(g Grant) bool {
+	if g.Previous == "" || !g.Previous.Equal(r.Presented) {
+		return false
+	}
+	if !r.Now.Before(g.End) || !r.Now.Before(g.IdleExpires) {
+		return false
+	}
+	return g.Reopened || r.Leeway > 0 && r.Now.Before(g.Rotated.Add(r.Leeway))
+}
+
+// Apply is the grant after an allowed rotation.
+func (r Rotation) Apply(g Grant) Grant {
+	g.Previous, g.Current, g.Salt = r.Presented, r.Next, r.Salt
+	g.Generation, g.Rotated, g.Reopened = g.Generation+1, r.Now, false
+	g.By, g.IdleExpires, g.Claims = r.By, r.Now.Add(r.Idle), nil
+	return g
+}
+
+func within(asked, granted []string) bool {
+	return oauth.Scope(asked).Within(granted)
+}

@@ -1,0 +1,89 @@
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strings"
+
+	"kmint/pkg/oauth"
+)
+
+//go:embed page.css
+var stylesheet string
+
+//go:embed page.html
+var layout string
+
+// A Page is one hosted page: a title and a body in one quiet card, dark or
+// light as the browser asks, without a script.
+type Page struct {
+	Title string
+	// Body is a template of its own, made with Template.
+	Body *template.Template
+	// Data is what Body shows.
+	Data any
+	// FormTargets are origins that a form's answer may redirect to, besides our
+	// own: Chrome applies form-action to the redirect after a POST too.
+	FormTargets []string
+}
+
+var shell = template.Must(template.New("page").Parse(layout))
+
+// Template parses the body of a page.
+func Template(name, text string) *template.Template {
+	return template.Must(template.New(name).Parse(text))
+}
+
+// WritePage writes the page. An error says that nothing was written.
+func WritePage(w http.ResponseWriter, status int, p Page) error {
+	var body, out bytes.Buffer
+	if err := p.Body.Execute(&body, p.Data); err != nil {
+		return fmt.Errorf("web: page: %w", err)
+	}
+	err := shell.Execute(&out, struct {
+		Title string
+		Style template.CSS
+		Body  template.HTML
+	}{p.Title, template.CSS(stylesheet), template.HTML(body.String())}) //nolint:gosec // both are our own: the file above and an executed html/template
+	if err != nil {
+		return fmt.Errorf("web: page: %w", err)
+	}
+	header := w.Header()
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Security-Policy", policy(p.FormTargets))
+	header.Set("X-Frame-Options", "DENY")
+	w.WriteHeader(status)
+	_, _ = w.Write(out.Bytes())
+	return nil
+}
+
+// policy allows our own stylesheet by its hash, forms to ourselves and to the
+// targets, and nothing else (Content Security Policy Level 3).
+func policy(formTargets []string) string {
+	sum := sha256.Sum256([]byte(stylesheet))
+	return strings.Join([]string{
+		"default-src 'none'",
+		"style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'",
+		"form-action " + strings.Join(append([]string{"'self'"}, formTargets...), " "),
+		"frame-ancestors 'none'",
+		"base-uri 'none'",
+	}, "; ")
+}
+
+//go:embed error.html
+var errorBody string
+
+var errorTemplate = Template("error", errorBody)
+
+func writePageError(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
+	setErrorHeaders(w, e)
+	err := WritePage(w, e.Code.Status(), Page{Title: "This did not work", Body: errorTemplate, Data: e.Body()})
+	if err != nil {
+		writeJSONError(w, r, e)
+	}
+}

@@ -1,0 +1,217 @@
+// Package web answers: how does a handler's result leave the house?
+//
+// A handler returns an error; the edge writes it, once, as JSON or as a page,
+// logs one line for the request, and sets the headers that every answer needs.
+// The caller reads the code and the public words; the log reads the cause. What
+// is no OAuth error leaves as server_error without a word, and a panic leaves
+// the same way.
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"kmint/pkg/oauth"
+)
+
+// A Handler serves one endpoint. It either writes its answer and returns nil,
+// or writes nothing and returns an error.
+type Handler func(w http.ResponseWriter, r *http.Request) error
+
+// An Edge runs handlers.
+type Edge struct {
+	Log *slog.Logger
+	Now func() time.Time
+	// Secure says that the issuer is https: browsers are told to stay there.
+	Secure bool
+}
+
+// JSON runs a handler whose errors are the JSON of RFC 6749 §5.2.
+func (e Edge) JSON(h Handler) http.Handler { return e.run(h, writeJSONError) }
+
+// Page runs a handler whose errors are a page for a person: nobody was found
+// whom an error could be sent to.
+func (e Edge) Page(h Handler) http.Handler { return e.run(h, writePageError) }
+
+func (e Edge) run(h Handler, writeError func(http.ResponseWriter, *http.Request, *oauth.Error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := e.Now()
+		ev := &event{}
+		r = r.WithContext(context.WithValue(r.Context(), eventKey{}, ev))
+		r.Body = http.MaxBytesReader(w, r.Body, oauth.MaxBody+1)
+		out := &recorder{ResponseWriter: w}
+
+		header := out.Header()
+		header.Set("Cache-Control", "no-store") // RFC 6749 §5.1; a handler may say otherwise
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("Referrer-Policy", "same-origin") // the query may hold a state
+		if e.Secure {
+			header.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+
+		err := guard(h, out, r)
+		var failure *oauth.Error
+		if err != nil {
+			failure = oauth.AsError(err)
+			if out.status == 0 {
+				writeError(out, r, failure)
+			}
+		}
+		if out.status == 0 { // an adapter takes a handler that wrote nothing for a fault
+			out.WriteHeader(http.StatusNoContent)
+		}
+		e.log(r, ev, out.status, failure, e.Now().Sub(began))
+	})
+}
+
+// guard turns a panic into an error: on Lambda it would end the process and
+// answer the caller with the gateway's own 502.
+func guard(h Handler, w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return h(w, r)
+}
+
+func (e Edge) log(r *http.Request, ev *event, status int, failure *oauth.Error, took time.Duration) {
+	level := slog.LevelInfo
+	attrs := []slog.Attr{
+		slog.String("method", r.Method),
+		slog.String("path", r.URL.Path),
+		slog.Int("status", status),
+		slog.Float64("ms", float64(took.Microseconds())/1000),
+	}
+	if lc, ok := lambdacontext.FromContext(r.Context()); ok {
+		attrs = append(attrs, slog.String("request_id", lc.AwsRequestID))
+	}
+	attrs = append(attrs, ev.take()...)
+	if failure != nil {
+		level = slog.LevelWarn
+		if failure.Code.Status() >= http.StatusInternalServerError {
+			level = slog.LevelError
+		}
+		attrs = append(attrs, slog.String("error", string(failure.Code)), slog.String("reason", failure.Cause()))
+	}
+	e.Log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// An event gathers what the request's one log line says.
+type event struct {
+	mu    sync.Mutex
+	attrs []slog.Attr
+}
+
+type eventKey struct{}
+
+func (e *event) take() []slog.Attr {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.attrs
+}
+
+// Annotate adds to the log line of the request that ctx belongs to. Never a
+// code, token, secret, assertion, verifier, cookie or state.
+func Annotate(ctx context.Context, attrs ...slog.Attr) {
+	ev, ok := ctx.Value(eventKey{}).(*event)
+	if !ok {
+		return
+	}
+	ev.mu.Lock()
+	defer ev.mu.Unlock()
+	ev.attrs = append(ev.attrs, attrs...)
+}
+
+// recorder remembers the status that was written.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// JSON writes v as the answer. An error says that nothing was written.
+func JSON(w http.ResponseWriter, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("web: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the caller has gone if it fails
+	return nil
+}
+
+// RetryAfter is what a busy answer asks for, in seconds.
+const RetryAfter = "1"
+
+func writeJSONError(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
+	setErrorHeaders(w, e)
+	// RFC 6749 §5.2: "If the client attempted to authenticate via the
+	// "Authorization" request header field, the authorization server MUST respond
+	// with an HTTP 401 (Unauthorized) status code and include the
+	// "WWW-Authenticate" response header field matching the authentication scheme
+	// used by the client." RFC 9110 §15.5.2 asks for it on every 401; an endpoint
+	// with a challenge of its own has set it already.
+	if e.Code.Status() == http.StatusUnauthorized && w.Header().Get("WWW-Authenticate") == "" {
+		w.Header().Set("WWW-Authenticate", `Basic realm="kmint"`)
+	}
+	if err := JSON(w, e.Code.Status(), e.Body()); err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+	}
+}
+
+func setErrorHeaders(w http.ResponseWriter, e *oauth.Error) {
+	w.Header().Set("Cache-Control", "no-store")
+	if e.Code == oauth.TemporarilyUnavailable {
+		w.Header().Set("Retry-After", RetryAfter)
+	}
+}
+
+// Methods lets the handler see only the methods named, and answers others with
+// 405 and Allow (RFC 9110 §15.5.6).
+func Methods(h Handler, allowed ...string) Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		for _, m := range allowed {
+			if r.Method == m {
+				return h(w, r)
+			}
+		}
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		return oauth.MethodNotAllowed.Errorf("The method %s is not allowed here; use %s.", r.Method, strings.Join(allowed, " or "))
+	}
+}
+
+// Busy maps what a store or a key says under load to the answer that asks the
+// client to come again.
+func Busy(err error, busy ...error) error {
+	for _, b := range busy {
+		if errors.Is(err, b) {
+			return oauth.TemporarilyUnavailable.Errorf("The server is busy. Try again in a moment.").Because(err)
+		}
+	}
+	return err
+}

@@ -35,6 +35,10 @@ const (
 // disabled, invalid or gone. Another key may.
 var ErrKeyUnusable = errors.New("jwt: the signing key cannot be used")
 
+// ErrBusy says that whoever holds the key throttles or did not answer in time.
+// Nothing was signed; the caller may be told to come again.
+var ErrBusy = errors.New("jwt: the signer is busy")
+
 // A Key names one signing key and carries its public half.
 type Key struct {
 	// ID is the kid: the RFC 7638 thumbprint of the public key.

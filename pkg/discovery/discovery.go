@@ -1,0 +1,125 @@
+// Package discovery answers: what can a client find out before it asks?
+//
+// It serves the provider metadata (OpenID Connect Discovery 1.0 §3, RFC 8414 §2)
+// under both well-known names, and the public keys (RFC 7517 §5). All are public
+// and cacheable, and cost no AWS call in a warm function.
+package discovery
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"kmint/pkg/oauth"
+	"kmint/pkg/store"
+	"kmint/pkg/token"
+	"kmint/pkg/web"
+)
+
+// Metadata holds the members of RFC 8414 §2 and OpenID Connect Discovery 1.0 §3
+// that are true of kmint.
+type Metadata struct {
+	Issuer                 string   `json:"issuer"`
+	AuthorizationEndpoint  string   `json:"authorization_endpoint"`
+	TokenEndpoint          string   `json:"token_endpoint"`
+	UserinfoEndpoint       string   `json:"userinfo_endpoint"`
+	JWKSURI                string   `json:"jwks_uri"`
+	ScopesSupported        []string `json:"scopes_supported"`
+	ResponseTypesSupported []string `json:"response_types_supported"`
+	ResponseModesSupported []string `json:"response_modes_supported"`
+	GrantTypesSupported    []string `json:"grant_types_supported"`
+	SubjectTypesSupported  []string `json:"subject_types_supported"`
+	SigningAlgorithms      []string `json:"id_token_signing_alg_values_supported"`
+	AuthMethodsSupported   []string `json:"token_endpoint_auth_methods_supported"`
+	ClaimTypesSupported    []string `json:"claim_types_supported"`
+	ClaimsSupported        []string `json:"claims_supported"`
+	ChallengeMethods       []string `json:"code_challenge_methods_supported"`
+	// PromptValues is from Initiating User Registration via OpenID Connect 1.0 §3.
+	PromptValues []string `json:"prompt_values_supported"`
+	// IssParameter is from RFC 9207 §3.
+	IssParameter              bool `json:"authorization_response_iss_parameter_supported"`
+	ClaimsParameterSupported  bool `json:"claims_parameter_supported"`
+	RequestParameterSupported bool `json:"request_parameter_supported"`
+	// RequestURISupported would be true if it were left out.
+	RequestURISupported bool `json:"request_uri_parameter_supported"`
+}
+
+// KeySet lists the public keys to publish, in a stable order.
+type KeySet interface {
+	JWKS(ctx context.Context) (jose.JSONWebKeySet, error)
+}
+
+// An Endpoint serves the well-known documents.
+type Endpoint struct {
+	Server store.ServerSettings
+	Keys   KeySet
+	// TokenPath is the path announced for the token endpoint.
+	TokenPath string
+	// GrantTypes are those that the token endpoint serves.
+	GrantTypes []string
+}
+
+// Metadata serves the provider metadata. It is a web.Handler.
+func (e Endpoint) Metadata(w http.ResponseWriter, r *http.Request) error {
+	issuer, err := e.Server.Issuer(r.Context())
+	if err != nil {
+		return web.Busy(fmt.Errorf("discovery: issuer: %w", err), store.ErrBusy)
+	}
+	return publish(w, r, Metadata{
+		Issuer:                 issuer,
+		AuthorizationEndpoint:  oauth.Endpoint(issuer, "/authorize"),
+		TokenEndpoint:          oauth.Endpoint(issuer, e.TokenPath),
+		UserinfoEndpoint:       oauth.Endpoint(issuer, "/userinfo"),
+		JWKSURI:                oauth.Endpoint(issuer, "/.well-known/jwks.json"),
+		ScopesSupported:        []string{oauth.OpenID, oauth.Profile, oauth.Email, oauth.Address, oauth.Phone, oauth.OfflineAccess},
+		ResponseTypesSupported: []string{"code"},
+		ResponseModesSupported: []string{"query"},
+		GrantTypesSupported:    e.GrantTypes,
+		SubjectTypesSupported:  []string{"public"},
+		SigningAlgorithms:      []string{"RS256"},
+		AuthMethodsSupported:   []string{oauth.ClientSecretBasic, oauth.ClientSecretPost, oauth.None},
+		ClaimTypesSupported:    []string{"normal"},
+		ClaimsSupported:        token.Supported(),
+		ChallengeMethods:       []string{oauth.S256},
+		PromptValues:           []string{"none", "login"},
+		IssParameter:           true,
+	})
+}
+
+// JWKS serves the public keys. It is a web.Handler.
+func (e Endpoint) JWKS(w http.ResponseWriter, r *http.Request) error {
+	set, err := e.Keys.JWKS(r.Context())
+	if err != nil {
+		return web.Busy(fmt.Errorf("discovery: keys: %w", err), store.ErrBusy)
+	}
+	return publish(w, r, set)
+}
+
+// publish writes a public document with an entity tag (RFC 9110 §8.8.3). An hour
+// in caches is short enough for a rotation, whose next key is published long
+// before it signs.
+func publish(w http.ResponseWriter, r *http.Request, document any) error {
+	body, err := json.Marshal(document)
+	if err != nil {
+		return fmt.Errorf("discovery: %w", err)
+	}
+	sum := sha256.Sum256(body)
+	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	header := w.Header()
+	web.AllowAnyOrigin(w)
+	header.Set("ETag", tag)
+	header.Set("Cache-Control", "public, max-age=3600")
+	if r.Header.Get("If-None-Match") == tag {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	header.Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(body)
+	return nil
+}

@@ -1,0 +1,129 @@
+// The authorization code grant (RFC 6749 §4.1.3, RFC 7636 §4.5).
+
+package grant
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"kmint/pkg/oauth"
+	"kmint/pkg/store"
+	"kmint/pkg/token"
+)
+
+// AuthorizationCode serves authorization_code.
+type AuthorizationCode struct {
+	Grants store.Grants
+	Now    func() time.Time
+}
+
+var _ Grant = AuthorizationCode{}
+
+// Authorize spends the code. One conditional write checks everything that binds
+// it and stores the digests of the first refresh token, which is handed out only
+// if the person granted offline_access: so nothing has to be read first.
+func (g AuthorizationCode) Authorize(ctx context.Context, client store.Client, r oauth.Request) (Result, error) {
+	if r.Get("code") == "" {
+		return Result{}, oauth.InvalidRequest.Errorf("The code is missing.")
+	}
+	var challenge oauth.Challenge
+	if verifier := r.Get("code_verifier"); verifier != "" {
+		var err error
+		if challenge, err = oauth.ChallengeOf(verifier); err != nil {
+			return Result{}, err
+		}
+	}
+	asked, err := oauth.ParseScope(r.Get("scope"))
+	if err != nil {
+		return Result{}, err
+	}
+	id := oauth.DigestOf(r.Get("code"))
+	first := newRefreshToken(string(id))
+	by := oauth.NewID()
+	grant, err := g.Grants.SpendCode(ctx, store.Spend{
+		GrantID:     string(id),
+		ClientID:    client.ID,
+		RedirectURI: r.Get("redirect_uri"),
+		Challenge:   challenge,
+		Scope:       asked,
+		Audience:    audiences(r),
+		Now:         g.Now(),
+		By:          by,
+		Family:      first.family.Digest(),
+		Current:     first.rotating.Digest(),
+		Idle:        time.Duration(client.Refresh.IdleLifetime) * time.Second,
+	})
+	if err != nil {
+		return Result{}, codeRefused(err)
+	}
+	result := Result{
+		Authorization: authorization(grant, asked, audiences(r)),
+		Undo:          func(ctx context.Context) error { return g.Grants.ReopenCode(ctx, grant.ID, by) },
+	}
+	result.Authorization.Person.Claims = func(context.Context) (map[string]any, error) { return grant.Claims, nil }
+	if result.Authorization.Scope.Has(oauth.OfflineAccess) {
+		result.RefreshToken = first.token()
+	}
+	return result, nil
+}
+
+// authorization is what a grant allows, narrowed to what was asked for.
+func authorization(grant store.Grant, asked oauth.Scope, audience []string) token.Authorization {
+	scope := grant.Scope
+	if len(asked) > 0 {
+		scope = asked.Intersect(grant.Scope)
+	}
+	if audience == nil {
+		audience = grant.Audience
+	}
+	return token.Authorization{
+		GrantID:  grant.ID,
+		ClientID: grant.ClientID,
+		Subject:  grant.Subject,
+		Scope:    scope,
+		Audience: audience,
+		Person: &token.Person{
+			AuthTime:  grant.AuthTime,
+			Nonce:     grant.Nonce,
+			SessionID: grant.SessionID,
+		},
+	}
+}
+
+// codeRefused puts the reason into words. Who presents a code of another client,
+// or one that was spent, learns no more than who presents a wrong one.
+func codeRefused(err error) error {
+	switch {
+	case errors.Is(err, store.ErrVerifier):
+		return oauth.InvalidGrant.Errorf("The code_verifier does not answer the code_challenge of the authorization request.").Because(err)
+	case errors.Is(err, store.ErrRedirectURI):
+		return oauth.InvalidGrant.Errorf("The redirect_uri is not the one of the authorization request.").Because(err)
+	case errors.Is(err, store.ErrScope), errors.Is(err, store.ErrAudience):
+		return beyondGrant(err)
+	case refusal(err):
+		return oauth.InvalidGrant.Errorf("The authorization code is invalid, expired or already used.").Because(err)
+	default:
+		return err
+	}
+}
+
+func beyondGrant(err error) error {
+	if errors.Is(err, store.ErrScope) {
+		return oauth.InvalidScope.Errorf("The scope goes beyond what was granted.").Because(err)
+	}
+	return oauth.InvalidTarget.Errorf("The audience goes beyond what was granted.").Because(err)
+}
+
+// refusal reports whether the store decided against the request, rather than
+// failed.
+func refusal(err error) bool {
+	for _, r := range []error{
+		store.ErrNotFound, store.ErrOtherClient, store.ErrRevoked, store.ErrReplayed, store.ErrExpired, store.ErrUndone,
+	} {
+		if errors.Is(err, r) {
+			return true
+		}
+	}
+	return false
+}

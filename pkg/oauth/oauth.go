@@ -6,6 +6,8 @@
 // touches no store: what stands here can be read beside the RFCs.
 package oauth
 
+import "strings"
+
 // Grant types (RFC 6749 §4, §6).
 const (
 	AuthorizationCode = "authorization_code"
@@ -43,3 +45,9 @@ const (
 	RefreshPrefix = "kmint_refresh."
 	SessionPrefix = "kmint_session."
 )
+
+// Endpoint is the address of a path below the issuer, which may or may not end
+// with a slash.
+func Endpoint(issuer, path string) string {
+	return strings.TrimSuffix(issuer, "/") + path
+}

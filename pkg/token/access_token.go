@@ -26,9 +26,9 @@ type AccessToken struct {
 	GrantID string `json:"grant_id,omitempty"`
 }
 
-func (i Issuer) accessToken(a Authorization, now time.Time) AccessToken {
+func accessToken(iss string, a Authorization, now time.Time) AccessToken {
 	claims := AccessToken{
-		Issuer:   i.Issuer,
+		Issuer:   iss,
 		Subject:  a.Subject,
 		Audience: slices.Clone(a.Audience),
 		Expiry:   now.Add(a.Lifetime).Unix(),
@@ -43,7 +43,7 @@ func (i Issuer) accessToken(a Authorization, now time.Time) AccessToken {
 	}
 	// OpenID Connect Core 1.0 §5.3: the token works at the userinfo endpoint.
 	if a.Scope.Has(oauth.OpenID) {
-		claims.Audience = append(claims.Audience, UserinfoAudience(i.Issuer))
+		claims.Audience = append(claims.Audience, UserinfoAudience(iss))
 	}
 	return claims
 }

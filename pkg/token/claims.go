@@ -50,13 +50,4 @@ func UserClaims(u store.User, scope oauth.Scope) map[string]any {
 
 // UserinfoAudience is the aud of a token that the userinfo endpoint accepts: the
 // endpoint's address.
-func UserinfoAudience(issuer string) string { return Endpoint(issuer, "userinfo") }
-
-// Endpoint is the address of an endpoint below the issuer, which may or may not
-// end with a slash.
-func Endpoint(issuer, path string) string {
-	if len(issuer) > 0 && issuer[len(issuer)-1] == '/' {
-		return issuer + path
-	}
-	return issuer + "/" + path
-}
+func UserinfoAudience(issuer string) string { return oauth.Endpoint(issuer, "/userinfo") }

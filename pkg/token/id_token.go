@@ -11,11 +11,11 @@ import (
 // login.
 const IDTokenLifetime = time.Hour
 
-func (i Issuer) idToken(a Authorization, person map[string]any, now time.Time) map[string]any {
+func idToken(iss string, a Authorization, person map[string]any, now time.Time) map[string]any {
 	claims := map[string]any{}
 	maps.Copy(claims, person)
 	// What the protocol says stands above what a profile says.
-	claims["iss"] = i.Issuer
+	claims["iss"] = iss
 	claims["sub"] = a.Subject
 	claims["aud"] = a.ClientID
 	claims["exp"] = now.Add(IDTokenLifetime).Unix()

@@ -8,12 +8,14 @@ package token
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
+	"kmint/pkg/store"
 )
 
 // An Authorization is what every grant yields: who may do what, where, for how
@@ -45,8 +47,8 @@ type Person struct {
 
 // An Issuer signs tokens.
 type Issuer struct {
-	// Issuer is the iss: an issuer identifier (RFC 8414 §2).
-	Issuer string
+	// Server knows the iss.
+	Server store.ServerSettings
 	Signer jwt.Signer
 	Now    func() time.Time
 }
@@ -54,6 +56,10 @@ type Issuer struct {
 // Issue signs the access token and, with openid, the ID token, side by side.
 // The optional at_hash is left out, so neither has to wait for the other.
 func (i Issuer) Issue(ctx context.Context, a Authorization) (oauth.TokenResponse, error) {
+	iss, err := i.Server.Issuer(ctx)
+	if err != nil {
+		return oauth.TokenResponse{}, fmt.Errorf("token: issuer: %w", err)
+	}
 	now := i.Now()
 	response := oauth.TokenResponse{
 		TokenType: oauth.Bearer,
@@ -62,7 +68,7 @@ func (i Issuer) Issue(ctx context.Context, a Authorization) (oauth.TokenResponse
 	}
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() (err error) {
-		response.AccessToken, err = jwt.Sign(ctx, i.Signer, jwt.TypAccessToken, i.accessToken(a, now))
+		response.AccessToken, err = jwt.Sign(ctx, i.Signer, jwt.TypAccessToken, accessToken(iss, a, now))
 		return err
 	})
 	if a.Person != nil {
@@ -73,7 +79,7 @@ func (i Issuer) Issue(ctx context.Context, a Authorization) (oauth.TokenResponse
 			if err != nil || !a.Scope.Has(oauth.OpenID) {
 				return err
 			}
-			response.IDToken, err = jwt.Sign(ctx, i.Signer, jwt.TypIDToken, i.idToken(a, claims, now))
+			response.IDToken, err = jwt.Sign(ctx, i.Signer, jwt.TypIDToken, idToken(iss, a, claims, now))
 			return err
 		})
 	}

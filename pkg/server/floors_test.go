@@ -1,0 +1,112 @@
+package server_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// The house, from the ground up. A package may import those that stand here
+// beside it; arrows go down only, and siblings never import siblings.
+//
+//	floor 6   functions/<name>        infra/local, infra/kmint    + config; dynamo + kms | bolt + localkey
+//	               |                       |
+//	floor 5     server <-------------------'                      + config; one func per function, no adapter
+//	               |
+//	floor 4     grant   authorize   userinfo   discovery          (only these and web hold a ResponseWriter)
+//	               |
+//	floor 3     clientauth  policy  login  session  token    keys  seed    dynamo  bolt
+//	               '-----------'------.-------'-------'--------'-----'-------'-----'
+//	floor 2                         store            web              kms   localkey
+//	                                  |               |                 |
+//	floor 1                         oauth <-----------'       jwt <-----'        config
+var floors = map[string]string{
+	"oauth":  "",
+	"jwt":    "",
+	"config": "",
+
+	"store":    "oauth",
+	"web":      "oauth",
+	"kms":      "jwt",
+	"localkey": "jwt",
+
+	"clientauth": "oauth store",
+	"policy":     "oauth store",
+	"login":      "oauth store",
+	"session":    "oauth store",
+	"token":      "oauth store jwt",
+	"keys":       "store jwt",
+	"seed":       "oauth store",
+	"dynamo":     "oauth store",
+	"bolt":       "oauth store",
+
+	"grant":     "oauth store jwt web clientauth policy token",
+	"authorize": "oauth store jwt web policy login session token",
+	"userinfo":  "oauth store jwt web token",
+	"discovery": "oauth store web token",
+
+	"server": "oauth store jwt web clientauth policy login session token keys grant authorize userinfo discovery",
+}
+
+// Packages of tests stand beside what they test.
+var testOnly = []string{"store/storetest"}
+
+// Only these may write an HTTP answer.
+var writers = []string{"web", "grant", "authorize", "userinfo", "discovery", "server"}
+
+func TestArrowsGoDown(t *testing.T) {
+	found := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		dir, err := filepath.Rel("..", filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		room := filepath.ToSlash(dir)
+		if slices.Contains(testOnly, room) {
+			return nil
+		}
+		allowed, known := floors[room]
+		if !known {
+			t.Errorf("%s: package %s has no place in the house", path, room)
+			return nil
+		}
+		found[room] = true
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if imported == "net/http" && !slices.Contains(writers, room) && !slices.Contains([]string{"oauth", "kms", "dynamo"}, room) {
+				t.Errorf("%s sees net/http", path)
+			}
+			ours, isOurs := strings.CutPrefix(imported, "kmint/pkg/")
+			switch {
+			case strings.HasPrefix(imported, "kmint/") && !isOurs:
+				t.Errorf("%s imports %s, which is above the house", path, imported)
+			case isOurs && !slices.Contains(strings.Fields(allowed), ours):
+				t.Errorf("%s imports %s: the arrow does not go down", path, ours)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for room := range floors {
+		if !found[room] {
+			t.Errorf("package %s is in the picture and not in the tree", room)
+		}
+	}
+}

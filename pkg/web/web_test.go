@@ -1,0 +1,152 @@
+package web_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"kmint/pkg/oauth"
+	"kmint/pkg/web"
+)
+
+func edge(log *bytes.Buffer) web.Edge {
+	return web.Edge{Log: slog.New(slog.NewJSONHandler(log, nil)), Now: time.Now, Secure: true}
+}
+
+func run(h http.Handler, method string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(method, "/x?state=do-not-log", nil))
+	return w
+}
+
+func fails(err error) web.Handler {
+	return func(http.ResponseWriter, *http.Request) error { return err }
+}
+
+func TestErrorsLeaveOnce(t *testing.T) {
+	for name, tt := range map[string]struct {
+		handler web.Handler
+		status  int
+		code    oauth.Code
+		logged  string
+	}{
+		"an OAuth error keeps its cause to itself": {
+			fails(oauth.InvalidGrant.Errorf("The code is wrong.").Because(errors.New("spent at noon"))), 400, oauth.InvalidGrant, "spent at noon"},
+		"any other error says nothing": {
+			fails(errors.New("table on fire")), 500, oauth.ServerError, "table on fire"},
+		"a panic neither": {
+			func(http.ResponseWriter, *http.Request) error { panic("table on fire") }, 500, oauth.ServerError, "table on fire"},
+		"busy asks to come again": {
+			fails(web.Busy(errors.New("throttled"), http.ErrHandlerTimeout)), 500, oauth.ServerError, "throttled"},
+		"really busy": {
+			fails(web.Busy(http.ErrHandlerTimeout, http.ErrHandlerTimeout)), 503, oauth.TemporarilyUnavailable, http.ErrHandlerTimeout.Error()},
+		"a method that is not allowed is an invalid_request": {
+			web.Methods(fails(nil), "POST"), 405, oauth.InvalidRequest, "not allowed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			w := run(edge(&log).JSON(tt.handler), http.MethodGet)
+			var body oauth.ErrorResponse
+			if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
+				t.Fatal(err)
+			}
+			if w.Code != tt.status || body.Error != tt.code {
+				t.Errorf("answered %d %s", w.Code, body.Error)
+			}
+			if strings.Contains(w.Body.String(), "noon") || strings.Contains(w.Body.String(), "fire") {
+				t.Errorf("the cause went out: %s", w.Body)
+			}
+			if lines := strings.Count(log.String(), "\n"); lines != 1 || !strings.Contains(log.String(), tt.logged) {
+				t.Errorf("%d lines: %s", lines, &log)
+			}
+			if strings.Contains(log.String(), "do-not-log") {
+				t.Errorf("the query was logged: %s", &log)
+			}
+			if got := w.Header().Get("Cache-Control"); got != "no-store" {
+				t.Errorf("Cache-Control: %s", got)
+			}
+			if retry := w.Header().Get("Retry-After"); (retry != "") != (tt.status == 503) {
+				t.Errorf("Retry-After: %q", retry)
+			}
+		})
+	}
+}
+
+func TestErrorPageEscapes(t *testing.T) {
+	var log bytes.Buffer
+	w := run(edge(&log).Page(fails(oauth.InvalidRequest.Errorf("<script>alert(1)</script>"))), http.MethodGet)
+	if w.Code != 400 || strings.Contains(w.Body.String(), "<script>") || !strings.Contains(w.Body.String(), "&lt;script&gt;") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	csp := w.Header().Get("Content-Security-Policy")
+	for _, directive := range []string{"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"} {
+		if !strings.Contains(csp, directive) {
+			t.Errorf("the policy lacks %s: %s", directive, csp)
+		}
+	}
+	if strings.Contains(csp, "unsafe") || strings.Contains(csp, "*") {
+		t.Errorf("the policy is loose: %s", csp)
+	}
+}
+
+func TestAHandlerThatWritesNothingHasAStatus(t *testing.T) {
+	var log bytes.Buffer
+	if w := run(edge(&log).JSON(fails(nil)), http.MethodGet); w.Code != http.StatusNoContent {
+		t.Errorf("status %d", w.Code)
+	}
+}
+
+func TestAnnotationsAreOnTheOneLine(t *testing.T) {
+	var log bytes.Buffer
+	run(edge(&log).JSON(func(w http.ResponseWriter, r *http.Request) error {
+		web.Annotate(r.Context(), slog.String("client_id", "c"), slog.Any("secret", oauth.Secret("do-not-log")))
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}), http.MethodGet)
+	var line map[string]any
+	if err := json.Unmarshal(log.Bytes(), &line); err != nil {
+		t.Fatal(err)
+	}
+	if line["client_id"] != "c" || line["secret"] != "[redacted]" || line["status"] != float64(200) || line["path"] != "/x" {
+		t.Errorf("%v", line)
+	}
+}
+
+func TestPreflight(t *testing.T) {
+	h := edge(&bytes.Buffer{}).JSON(web.Preflight(func(w http.ResponseWriter, r *http.Request) error {
+		web.AllowOrigin(w, r.Header.Get("Origin"), []string{"https://app.example.com"})
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}, "POST"))
+	ask := func(method, origin string) http.Header {
+		r := httptest.NewRequest(method, "/oauth/token", nil)
+		r.Header.Set("Origin", origin)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Header()
+	}
+	for _, tt := range []struct{ method, origin, want string }{
+		{http.MethodOptions, "https://any.example", "https://any.example"}, // it names no client yet
+		{http.MethodPost, "https://app.example.com", "https://app.example.com"},
+		{http.MethodPost, "https://any.example", ""},
+		{http.MethodPost, "https://app.example.com.any.example", ""},
+		{http.MethodPost, "null", ""},
+	} {
+		got := ask(tt.method, tt.origin)
+		if got.Get("Access-Control-Allow-Origin") != tt.want {
+			t.Errorf("%s from %s may be read by %q", tt.method, tt.origin, got.Get("Access-Control-Allow-Origin"))
+		}
+		if got.Get("Access-Control-Allow-Credentials") != "" {
+			t.Error("credentials are allowed")
+		}
+		if !strings.Contains(strings.Join(got.Values("Vary"), ","), "Origin") {
+			t.Errorf("no Vary: %v", got)
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package seed
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"kmint/pkg/oauth"
+	"kmint/pkg/store"
+)
+
+// Read reads and checks a configuration file. An error is one of reading, or
+// Problems: all that is wrong with the file.
+func Read(r io.Reader) (Seed, error) {
+	file, err := io.ReadAll(r)
+	if err != nil {
+		return Seed{}, fmt.Errorf("seed: %w", err)
+	}
+	var problems Problems
+	value := problems.parse(file)
+	if len(problems) > 0 {
+		return Seed{}, problems
+	}
+	o := problems.asObject("", value)
+	var s Seed
+	if value, there := o.get("server"); there {
+		settings := problems.settings(o.asObject("server", value))
+		s.Settings = &settings
+	}
+	o.objects("apis", func(o *object) { s.APIs = append(s.APIs, problems.api(o)) })
+	o.objects("clients", func(o *object) { s.Clients = append(s.Clients, problems.client(o)) })
+	o.objects("users", func(o *object) { s.Users = append(s.Users, problems.user(o)) })
+	o.rest()
+	problems.together(s)
+	if err := problems.err(); err != nil {
+		return Seed{}, err
+	}
+	return s, nil
+}
+
+func (p *Problems) settings(o *object) store.Settings {
+	s := store.Settings{DefaultAudience: o.text("default_audience")}
+	o.rest()
+	return s
+}
+
+func (p *Problems) api(o *object) store.API {
+	a := store.API{
+		Identifier:         o.text("identifier"),
+		Name:               o.text("name"),
+		AllowOfflineAccess: o.flag("allow_offline_access"),
+		TokenLifetime:      o.seconds("token_lifetime", 1, MaxTokenLifetime, DefaultTokenLifetime),
+	}
+	o.id("identifier", a.Identifier, maxName)
+	if value, there := o.get("scopes"); there {
+		scopes := o.asObject(o.at("scopes"), value)
+		for _, name := range scopes.has.names {
+			description, _ := get[string](scopes, name, "a string")
+			if err := checkScope(name); err != nil {
+				o.add(scopes.at(name), "%v", err)
+			}
+			if a.Scopes == nil {
+				a.Scopes = map[string]string{}
+			}
+			a.Scopes[name] = description
+		}
+	}
+	o.rest()
+	return a
+}
+
+// reserved scope values mean the same at every API.
+var reserved = oauth.Scope{oauth.OpenID, oauth.Profile, oauth.Email, oauth.Address, oauth.Phone, oauth.OfflineAccess}
+
+func checkScope(value string) error {
+	switch {
+	case !oauth.ScopeToken(value):
+		return errors.New("it contains a character that no scope value has (RFC 6749 §3.3)")
+	case len(value) > maxName:
+		return fmt.Errorf("it is longer than %d bytes", maxName)
+	case reserved.Has(value):
+		return errors.New("this scope value belongs to OpenID Connect and to no API (OpenID Connect Core 1.0 §5.4, §11)")
+	default:
+		return nil
+	}
+}
+
+// id checks a name that is a key: there, not too long for one, and printable.
+// RFC 6749 §A.1: client-id = *VSCHAR; a space in it would be lost by people.
+func (o *object) id(name, value string, most int) {
+	switch _, there := o.has.values[name]; {
+	case !there:
+		o.add(o.path, "it has no %s", name)
+	case len(value) > most:
+		o.add(o.at(name), "it is longer than %d bytes", most)
+	case !visible(value, 0x21):
+		o.add(o.at(name), "it contains a space or another character that is not printable ASCII")
+	}
+}
+
+func visible(s string, least byte) bool {
+	for i := range len(s) {
+		if s[i] < least || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
+// together checks what one record cannot know of itself. A file stands alone:
+// what it names is in it.
+func (p *Problems) together(s Seed) {
+	apis := map[string]store.API{}
+	for i, a := range s.APIs {
+		if _, again := apis[a.Identifier]; again && a.Identifier != "" {
+			p.add(index("apis", i)+".identifier", "another API has it")
+		}
+		apis[a.Identifier] = a
+	}
+	clients := map[string]bool{}
+	for i, c := range s.Clients {
+		path := index("clients", i)
+		if c.ID != "" {
+			if clients[c.ID] {
+				p.add(path+".client_id", "another client has it")
+			}
+			// An ID token is for the client_id and an access token for the API: were
+			// they equal, one would pass for the other.
+			if _, isAPI := apis[c.ID]; isAPI {
+				p.add(path+".client_id", "it is also the identifier of an API")
+			}
+		}
+		clients[c.ID] = true
+		p.apiGrants(path+".api_grants", c.APIGrants, apis)
+	}
+	subjects, names := map[string]bool{}, map[string]bool{}
+	for i, u := range s.Users {
+		path := index("users", i)
+		name := store.LoginName(u.Username)
+		if subjects[u.Subject] && u.Subject != "" {
+			p.add(path+".sub", "another user has it")
+		}
+		if names[name] && name != "" {
+			p.add(path+".username", "another user has it; the case of letters and the form of characters make no difference")
+		}
+		subjects[u.Subject], names[name] = true, true
+	}
+	if s.Settings != nil && s.Settings.DefaultAudience != "" {
+		if _, ok := apis[s.Settings.DefaultAudience]; !ok {
+			p.add("server.default_audience", "no API of this file has the identifier %q", s.Settings.DefaultAudience)
+		}
+	}
+}
+
+func (p *Problems) apiGrants(path string, grants map[string][]string, apis map[string]store.API) {
+	for _, identifier := range sortedKeys(grants) {
+		api, ok := apis[identifier]
+		if !ok {
+			p.add(join(path, identifier), "no API of this file has this identifier")
+			continue
+		}
+		for i, scope := range grants[identifier] {
+			if _, ok := api.Scopes[scope]; !ok {
+				p.add(index(join(path, identifier), i), "the API has no scope %q", scope)
+			}
+		}
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,218 @@
+// Package config answers: what does the environment say?
+//
+// There is one struct for each function, because each function is given exactly
+// what it needs. It is read once, at start, and checked in full: all problems
+// are reported together, and a process whose environment is wrong does not
+// start. The SDK's own variables, such as AWS_REGION and
+// AWS_ENDPOINT_URL_DYNAMODB, are the SDK's to read.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Common is what every function is given.
+type Common struct {
+	// Issuer is the issuer identifier (RFC 8414 §2), used exactly as it is. Empty
+	// means the issuer record in the config table.
+	Issuer string `env:"ISSUER"`
+	// Log is the least level that is logged: debug, info, warn or error.
+	Log string `env:"LOG" envDefault:"info"`
+	// ConfigTable names the table of clients, APIs, issuer and keys.
+	ConfigTable string `env:"CONFIG_TABLE,notEmpty"`
+}
+
+// Token is the environment of the token function.
+type Token struct {
+	Common
+	// UsersTable names the table of people.
+	UsersTable string `env:"USERS_TABLE,notEmpty"`
+	// GrantsTable names the table of everything that expires.
+	GrantsTable string `env:"GRANTS_TABLE,notEmpty"`
+	// TokenPath is the owner's path of the token endpoint.
+	TokenPath string `env:"TOKEN_PATH" envDefault:"/oauth/token"`
+}
+
+// Authorize is the environment of the authorize function.
+type Authorize struct {
+	Common
+	// UsersTable names the table of people.
+	UsersTable string `env:"USERS_TABLE,notEmpty"`
+	// GrantsTable names the table of everything that expires.
+	GrantsTable string `env:"GRANTS_TABLE,notEmpty"`
+	// MACKey is the ARN of the KMS key (HMAC_256) that seals the steps of a login.
+	MACKey string `env:"MAC_KEY,notEmpty"`
+}
+
+// Userinfo is the environment of the userinfo function.
+type Userinfo struct {
+	Common
+	// UsersTable names the table of people.
+	UsersTable string `env:"USERS_TABLE,notEmpty"`
+	// GrantsTable names the table of everything that expires.
+	GrantsTable string `env:"GRANTS_TABLE,notEmpty"`
+}
+
+// Discovery is the environment of the discovery function.
+type Discovery struct {
+	Common
+	// TokenPath is the path announced for the token endpoint.
+	TokenPath string `env:"TOKEN_PATH" envDefault:"/oauth/token"`
+}
+
+// Local is the environment of `make run`.
+type Local struct {
+	// Port is the TCP port to listen on; 0 takes a free one.
+	Port string `env:"PORT" envDefault:"3000"`
+	// Issuer is the issuer identifier, used exactly as it is. Empty means the
+	// address of the port on localhost, with a slash at the end.
+	Issuer string `env:"ISSUER"`
+	// DataDir keeps the store, the key and the demo.
+	DataDir string `env:"DATA_DIR" envDefault:".kmint"`
+	// Seed is a configuration file, written to the store at each start.
+	Seed string `env:"SEED"`
+	// TLSCert and TLSKey are PEM files; with both, https is served.
+	TLSCert string `env:"TLS_CERT"`
+	TLSKey  string `env:"TLS_KEY"`
+	// Log is as in Common, or off. By default what was refused is logged, so that
+	// the page that was printed stays in sight.
+	Log string `env:"LOG" envDefault:"warn"`
+	// TokenPath is one more path for the token endpoint, announced in discovery.
+	// Empty means the default of the template, not announced.
+	TokenPath string `env:"TOKEN_PATH"`
+}
+
+// Read reads and checks an environment. The error has one line for each problem.
+func Read[T Token | Authorize | Userinfo | Discovery | Local]() (T, error) {
+	return read[T](env.Options{})
+}
+
+func read[T any](options env.Options) (T, error) {
+	var zero, cfg T
+	var problems []error
+	if err := env.ParseWithOptions(&cfg, options); err != nil {
+		all := env.AggregateError{}
+		if !errors.As(err, &all) {
+			return zero, fmt.Errorf("config: %w", err)
+		}
+		problems = all.Errors
+	}
+	problems = append(problems, any(&cfg).(interface{ check() []error }).check()...)
+	if err := errors.Join(problems...); err != nil {
+		return zero, err
+	}
+	return cfg, nil
+}
+
+func (c *Common) check() []error {
+	return found(checkIssuer(c.Issuer), checkLevel(c.Log))
+}
+
+func (c *Token) check() []error { return append(c.Common.check(), found(checkPath(c.TokenPath))...) }
+func (c *Discovery) check() []error {
+	return append(c.Common.check(), found(checkPath(c.TokenPath))...)
+}
+
+func (c *Local) check() []error {
+	problems := found(checkPort(c.Port), checkIssuer(c.Issuer), checkPath(c.TokenPath))
+	if c.Log != Off {
+		problems = append(problems, found(checkLevel(c.Log))...)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		problems = append(problems, errors.New("TLS_CERT and TLS_KEY go together: one of them is not set"))
+	}
+	return problems
+}
+
+func found(errs ...error) []error {
+	var problems []error
+	for _, err := range errs {
+		if err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return problems
+}
+
+// checkIssuer obeys RFC 8414 §2: the issuer identifier is "a URL that uses the
+// "https" scheme and has no query or fragment components". Plain http is for
+// this machine alone.
+func checkIssuer(issuer string) error {
+	if issuer == "" {
+		return nil
+	}
+	refuse := func(why string) error { return fmt.Errorf("ISSUER %q %s", issuer, why) }
+	u, err := url.Parse(issuer)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Opaque != "":
+		return refuse("is not a URL")
+	case strings.ContainsAny(issuer, "?#"):
+		return refuse("has a query or a fragment (RFC 8414 §2)")
+	case u.User != nil:
+		return refuse("has user information")
+	// A port that is no number, and a host in capitals, are the same address to
+	// some and another to others, who compare issuers as text.
+	case u.Host != strings.ToLower(u.Host), strings.HasSuffix(u.Host, ":"), u.Scheme+"://"+u.Host+u.EscapedPath() != issuer:
+		return refuse("is not written as everybody would write it; use " + u.Scheme + "://" + strings.TrimSuffix(strings.ToLower(u.Host), ":") + u.EscapedPath())
+	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
+		return nil
+	default:
+		return refuse("is not https; plain http is for localhost alone (RFC 8414 §2)")
+	}
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func checkPath(path string) error {
+	if path == "" {
+		return nil
+	}
+	u, err := url.Parse(path)
+	if err != nil || !strings.HasPrefix(path, "/") || u.Path != path || u.Host != "" || strings.ContainsAny(path, "{}") || strings.HasSuffix(path, "/") {
+		return fmt.Errorf("TOKEN_PATH %q is not a path such as /oauth2/token", path)
+	}
+	return nil
+}
+
+func checkPort(port string) error {
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > math.MaxUint16 {
+		return fmt.Errorf("PORT %q is not a number from 0 to 65535", port)
+	}
+	return nil
+}
+
+// Off is the level at which nothing is logged.
+const Off = "off"
+
+var levels = map[string]slog.Level{
+	"debug": slog.LevelDebug,
+	"info":  slog.LevelInfo,
+	"warn":  slog.LevelWarn,
+	"error": slog.LevelError,
+	Off:     math.MaxInt,
+}
+
+func checkLevel(level string) error {
+	if _, ok := levels[level]; !ok || level == Off {
+		return fmt.Errorf("LOG %q is not one of debug, info, warn, error", level)
+	}
+	return nil
+}
+
+// Level is what a logger takes.
+func (c Common) Level() slog.Level { return levels[c.Log] }
+
+// Level is what a logger takes.
+func (c Local) Level() slog.Level { return levels[c.Log] }

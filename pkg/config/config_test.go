@@ -1,0 +1,131 @@
+package config
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// tables are what every environment of a function can hold.
+func tables(more ...string) env.Options {
+	set := map[string]string{"CONFIG_TABLE": "c", "USERS_TABLE": "u", "GRANTS_TABLE": "g", "MAC_KEY": "arn:m"}
+	for _, pair := range more {
+		name, value, _ := strings.Cut(pair, "=")
+		set[name] = value
+	}
+	return env.Options{Environment: set}
+}
+
+func TestDefaults(t *testing.T) {
+	token, err := read[Token](tables())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Token{Common: Common{Log: "info", ConfigTable: "c"}, UsersTable: "u", GrantsTable: "g", TokenPath: "/oauth/token"}
+	if token != want || token.Level() != slog.LevelInfo {
+		t.Errorf("token = %+v", token)
+	}
+	// A template cannot leave a variable out; it sets it empty.
+	empty, err := read[Token](tables("ISSUER=", "LOG=", "TOKEN_PATH="))
+	if err != nil || empty != want {
+		t.Errorf("empty variables: %+v, %v", empty, err)
+	}
+	authorize, err := read[Authorize](tables("ISSUER=https://login.example.com/", "LOG=debug"))
+	if err != nil || authorize.MACKey != "arn:m" || authorize.Issuer != "https://login.example.com/" || authorize.Level() != slog.LevelDebug {
+		t.Errorf("authorize = %+v, %v", authorize, err)
+	}
+	if _, err := read[Userinfo](tables()); err != nil {
+		t.Error(err)
+	}
+	if _, err := read[Discovery](tables()); err != nil {
+		t.Error(err)
+	}
+	local, err := read[Local](env.Options{Environment: map[string]string{}})
+	if err != nil || local != (Local{Port: "3000", DataDir: ".kmint", Log: "warn"}) {
+		t.Errorf("local = %+v, %v", local, err)
+	}
+}
+
+func TestRead(t *testing.T) {
+	t.Setenv("PORT", "4000")
+	t.Setenv("LOG", "off")
+	local, err := Read[Local]()
+	if err != nil || local.Port != "4000" || local.Level() <= slog.LevelError {
+		t.Errorf("local = %+v, %v", local, err)
+	}
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	_, err := read[Authorize](env.Options{Environment: map[string]string{"ISSUER": "http://example.com/", "LOG": "loud", "USERS_TABLE": ""}})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, name := range []string{"ISSUER", "LOG", "CONFIG_TABLE", "USERS_TABLE", "GRANTS_TABLE", "MAC_KEY"} {
+		if n := strings.Count(err.Error(), name); n != 1 {
+			t.Errorf("%s is named %d times in:\n%v", name, n, err)
+		}
+	}
+	_, err = read[Local](env.Options{Environment: map[string]string{"PORT": "http", "TLS_CERT": "x", "TOKEN_PATH": "token"}})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	want := []string{
+		`PORT "http" is not a number from 0 to 65535`,
+		`TOKEN_PATH "token" is not a path such as /oauth2/token`,
+		`TLS_CERT and TLS_KEY go together: one of them is not set`,
+	}
+	if got := strings.Split(err.Error(), "\n"); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestIssuer(t *testing.T) {
+	for issuer, want := range map[string]bool{
+		"https://login.example.com/":      true,
+		"https://login.example.com":       true,
+		"https://login.example.com:8443/": true,
+		"https://example.com/tenant/":     true,
+		"http://localhost:3000/":          true,
+		"http://127.0.0.1:3000/":          true,
+		"http://[::1]:3000/":              true,
+		"http://login.example.com/":       false,
+		"http://10.0.0.1/":                false,
+		"https://login.example.com/?a":    false,
+		"https://login.example.com/#a":    false,
+		"https://login.example.com/?":     false,
+		"https://u@login.example.com/":    false,
+		"https://Login.example.com/":      false,
+		"HTTPS://login.example.com/":      false,
+		"https://login.example.com:/":     false,
+		"https://":                        false,
+		"login.example.com":               false,
+		"urn:x:y":                         false,
+		"https://a b/":                    false,
+	} {
+		if err := checkIssuer(issuer); (err == nil) != want {
+			t.Errorf("%q: %v", issuer, err)
+		}
+	}
+}
+
+func TestTokenPath(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/oauth2/token": true,
+		"/x":            true,
+		"oauth2/token":  false,
+		"//host/token":  false,
+		"/":             false,
+		"/token/":       false,
+		"/token?x":      false,
+		"/token#x":      false,
+		"/{proxy+}":     false,
+		"/a%20b":        false,
+	} {
+		if err := checkPath(path); (err == nil) != want {
+			t.Errorf("%q: %v", path, err)
+		}
+	}
+}

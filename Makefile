@@ -1,0 +1,133 @@
+# kmint. `make run` and `make test` need Go and make alone; every other target
+# fetches what it needs into .tmp, or says what is missing.
+
+GOARCH ?= arm64
+ARCH    = $(if $(filter amd64,$(GOARCH)),x86_64,$(GOARCH))
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# Where the owner deploys to: a stack, an environment of samconfig.toml, a seed.
+STACK ?= kmint
+ENVIRONMENT ?= default
+SEED ?= infra/examples/seed.json
+
+FUZZTIME ?= 20s
+SOAK ?= 20
+
+# Tools, in the versions that are known to work.
+GOLANGCI_LINT = .tmp/bin/golangci-lint-v2.15.0
+GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+SAM_VERSION   = 1.170.0
+SAM           = $(or $(shell command -v sam 2>/dev/null),.tmp/venv-sam/bin/sam)
+CFN_LINT      = $(or $(shell command -v cfn-lint 2>/dev/null),.tmp/venv-sam/bin/cfn-lint)
+
+# sam would tell its makers about each call.
+export SAM_CLI_TELEMETRY = 0
+
+FUNCTIONS = token authorize userinfo discovery
+GO_FILES  = $(wildcard functions pkg infra)
+
+.PHONY: help
+help:
+	@echo 'make run         every endpoint in one process, on http://localhost:3000/'
+	@echo 'make test        all tests'
+	@echo 'make check       gofmt, vet, golangci-lint, the race detector'
+	@echo 'make fuzz        each fuzz target for FUZZTIME (20s)'
+	@echo 'make bench       benchmarks'
+	@echo 'make soak        the tests with races in them, SOAK (20) times'
+	@echo 'make vuln        known vulnerabilities in what we depend on'
+	@echo 'make build       the Lambda functions, GOARCH=arm64 or amd64'
+	@echo 'make sam-check   the SAM template: validate, lint, build'
+	@echo 'make sam-local   backends for sam local invoke'
+	@echo 'make deploy      build, deploy and import SEED into the stack STACK'
+
+.PHONY: run
+run:
+	go run ./infra/local
+
+# infra/clients is a module of its own, so that the libraries it tries kmint with
+# are not dependencies of kmint.
+.PHONY: test
+test:
+	go test ./...
+	@if [ -f infra/clients/go.mod ]; then echo 'cd infra/clients && go test ./...'; cd infra/clients && go test ./...; fi
+
+.PHONY: check
+check: $(GOLANGCI_LINT)
+	@files=$$(gofmt -l $(GO_FILES)); if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
+	go vet ./...
+	$(GOLANGCI_LINT) run ./...
+	go test -race ./...
+
+$(GOLANGCI_LINT):
+	GOBIN="$(CURDIR)/.tmp/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(subst .tmp/bin/golangci-lint-,,$@)
+	mv .tmp/bin/golangci-lint $@
+
+.PHONY: fuzz
+fuzz:
+	@grep -rlE '^func Fuzz' --include='*_test.go' $(GO_FILES) | while read -r file; do \
+		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' "$$file"); do \
+			echo "go test -fuzz $$target ./$$(dirname "$$file")"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" || exit 1; \
+		done; \
+	done
+
+.PHONY: bench
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: soak
+soak:
+	go test -race -count $(SOAK) -timeout 1h -run 'Race|Store|Contract' ./pkg/...
+
+.PHONY: vuln
+vuln:
+	go run $(GOVULNCHECK) ./...
+
+# The functions. No symbol tables and no paths of this machine, so that the same
+# commit gives the same bytes; lambda.norpc leaves out a protocol that the
+# runtime provided.al2023 does not speak.
+.PHONY: build $(FUNCTIONS:%=.tmp/build/%/bootstrap)
+build: $(FUNCTIONS:%=.tmp/build/%/bootstrap)
+
+$(FUNCTIONS:%=.tmp/build/%/bootstrap): .tmp/build/%/bootstrap:
+	@mkdir -p $(@D)
+	$(call bootstrap,$*,$@)
+
+# Called by `sam build` (BuildMethod: makefile), one target for each function.
+.PHONY: build-TokenFunction build-AuthorizeFunction build-UserinfoFunction build-DiscoveryFunction
+build-TokenFunction:
+	$(call bootstrap,token,$(ARTIFACTS_DIR)/bootstrap)
+build-AuthorizeFunction:
+	$(call bootstrap,authorize,$(ARTIFACTS_DIR)/bootstrap)
+build-UserinfoFunction:
+	$(call bootstrap,userinfo,$(ARTIFACTS_DIR)/bootstrap)
+build-DiscoveryFunction:
+	$(call bootstrap,discovery,$(ARTIFACTS_DIR)/bootstrap)
+
+define bootstrap
+CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '-s -w -X main.version=$(VERSION)' -o "$(2)" ./functions/$(1)
+endef
+
+# SAM. The checks need neither network nor AWS credentials. `sam validate` does
+# not run the transform that CloudFormation will, so the last two lines do.
+.PHONY: sam-check
+sam-check: $(SAM)
+	$(SAM) validate --lint
+	$(CFN_LINT) --regions us-east-1 --template template.yaml
+	GOARCH=$(GOARCH) $(SAM) build --parameter-overrides Arch=$(ARCH)
+	$(CFN_LINT) --regions us-east-1 --template .aws-sam/build/template.yaml
+	infra/tools/transform.sh template.yaml > .tmp/transformed.json
+	$(CFN_LINT) --regions us-east-1 --template .tmp/transformed.json
+
+.PHONY: sam-local
+sam-local: $(SAM)
+	PATH="$(dir $(abspath $(SAM))):$$PATH" go run ./infra/sam
+
+.tmp/venv-sam/bin/sam:
+	infra/tools/sam.sh $(SAM_VERSION)
+
+.PHONY: deploy
+deploy: $(SAM)
+	GOARCH=$(GOARCH) $(SAM) build --config-env $(ENVIRONMENT)
+	$(SAM) deploy --config-env $(ENVIRONMENT) --stack-name $(STACK)
+	go run ./infra/kmint import --stack $(STACK) --seed $(SEED)

@@ -119,12 +119,20 @@ sam-check: $(SAM)
 	infra/tools/transform.sh template.yaml > .tmp/transformed.json
 	$(CFN_LINT) --regions us-east-1 --template .tmp/transformed.json
 
+# What checkov finds, but for what .checkov.yaml accepts.
+.PHONY: checkov
+checkov: .tmp/venv-checkov/bin/checkov
+	.tmp/venv-checkov/bin/checkov --config-file .checkov.yaml
+
+.tmp/venv-checkov/bin/checkov:
+	infra/tools/python.sh .tmp/venv-checkov checkov 3.3.30
+
 .PHONY: sam-local
 sam-local: $(SAM)
 	PATH="$(dir $(abspath $(SAM))):$$PATH" go run ./infra/sam
 
 .tmp/venv-sam/bin/sam:
-	infra/tools/sam.sh $(SAM_VERSION)
+	infra/tools/python.sh .tmp/venv-sam aws-sam-cli $(SAM_VERSION)
 
 .PHONY: deploy
 deploy: $(SAM)

@@ -73,6 +73,9 @@ type Discovery struct {
 type Local struct {
 	// Port is the TCP port to listen on; 0 takes a free one.
 	Port string `env:"PORT" envDefault:"3000"`
+	// Listen is the host to listen on. localhost means both loopback addresses;
+	// a container needs 0.0.0.0.
+	Listen string `env:"LISTEN" envDefault:"localhost"`
 	// Issuer is the issuer identifier, used exactly as it is. Empty means the
 	// address of the port on localhost, with a slash at the end.
 	Issuer string `env:"ISSUER"`
@@ -129,6 +132,9 @@ func (c *Local) check() []error {
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		problems = append(problems, errors.New("TLS_CERT and TLS_KEY go together: one of them is not set"))
+	}
+	if c.TLSCert != "" && strings.HasPrefix(c.Issuer, "http:") {
+		problems = append(problems, fmt.Errorf("ISSUER %q is plain http, but with TLS_CERT only https is served", c.Issuer))
 	}
 	return problems
 }

@@ -44,7 +44,7 @@ func TestDefaults(t *testing.T) {
 		t.Error(err)
 	}
 	local, err := read[Local](env.Options{Environment: map[string]string{}})
-	if err != nil || local != (Local{Port: "3000", DataDir: ".kmint", Log: "warn"}) {
+	if err != nil || local != (Local{Port: "3000", Listen: "localhost", DataDir: ".kmint", Log: "warn"}) {
 		t.Errorf("local = %+v, %v", local, err)
 	}
 }
@@ -68,7 +68,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 			t.Errorf("%s is named %d times in:\n%v", name, n, err)
 		}
 	}
-	_, err = read[Local](env.Options{Environment: map[string]string{"PORT": "http", "TLS_CERT": "x", "TOKEN_PATH": "token"}})
+	_, err = read[Local](env.Options{Environment: map[string]string{"PORT": "http", "TLS_CERT": "x", "TOKEN_PATH": "token", "ISSUER": "http://localhost/"}})
 	if err == nil {
 		t.Fatal("accepted")
 	}
@@ -76,6 +76,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		`PORT "http" is not a number from 0 to 65535`,
 		`TOKEN_PATH "token" is not a path such as /oauth2/token`,
 		`TLS_CERT and TLS_KEY go together: one of them is not set`,
+		`ISSUER "http://localhost/" is plain http, but with TLS_CERT only https is served`,
 	}
 	if got := strings.Split(err.Error(), "\n"); !slices.Equal(got, want) {
 		t.Errorf("got %q", got)

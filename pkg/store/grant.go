@@ -116,6 +116,48 @@ type Grants interface {
 	ReopenRotation(ctx context.Context, id, by string) error
 }
 
+// codeGrace is how long the item of a code that nobody spent outlives the code:
+// more than clocks differ.
+const codeGrace = time.Minute
+
+// ErrNoEnd says that a grant cannot be written, because it would never go away.
+var ErrNoEnd = errors.New("store: a grant needs CodeExpires, or Spent, and Kept")
+
+// Until is when the item may be deleted: soon after the code's expiry while that
+// is unspent, after that when it need no longer be Kept. ErrNoEnd if the grant
+// does not say.
+func (g Grant) Until() (time.Time, error) {
+	switch {
+	case g.Kept.IsZero(), g.Spent.IsZero() && g.CodeExpires.IsZero():
+		return time.Time{}, ErrNoEnd
+	case g.Spent.IsZero():
+		return g.CodeExpires.Add(codeGrace), nil
+	default:
+		return g.Kept, nil
+	}
+}
+
+// UndoSpend is the grant after ReopenCode, or false if there is nothing to do:
+// by was not the last, or did not spend the code, or the grant is revoked.
+func UndoSpend(g Grant, by string) (Grant, bool) {
+	if by == "" || g.By != by || g.Spent.IsZero() || !g.Rotated.IsZero() || !g.Revoked.IsZero() {
+		return g, false
+	}
+	g.Spent, g.By, g.Undone = time.Time{}, "", by
+	g.Family, g.Current, g.IdleExpires = "", "", time.Time{}
+	return g, true
+}
+
+// UndoRotation is the grant after ReopenRotation, or false likewise. By goes, so
+// that whoever saw the grant before and wants to revoke it has to look again.
+func UndoRotation(g Grant, by string) (Grant, bool) {
+	if by == "" || g.By != by || g.Rotated.IsZero() || !g.Revoked.IsZero() {
+		return g, false
+	}
+	g.By, g.Reopened = "", true
+	return g, true
+}
+
 // A Spend is one exchange of a code (RFC 6749 §4.1.3).
 type Spend struct {
 	GrantID  string

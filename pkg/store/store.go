@@ -145,10 +145,15 @@ type Registry struct {
 	Keys    []SigningKey `json:"keys"`
 }
 
-// Registries keeps the signing-key registry.
-type Registries interface {
+// RegistryReader reads the signing-key registry.
+type RegistryReader interface {
 	// Registry returns the zero Registry where none was written.
 	Registry(ctx context.Context) (Registry, error)
+}
+
+// Registries keeps the signing-key registry.
+type Registries interface {
+	RegistryReader
 	// ReplaceRegistry writes r if the stored version is r.Version-1: every
 	// transition is one conditional write. ErrConflict if it is not.
 	ReplaceRegistry(ctx context.Context, r Registry) error

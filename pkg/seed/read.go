@@ -52,7 +52,7 @@ func (p *Problems) api(o *object) store.API {
 		AllowOfflineAccess: o.flag("allow_offline_access"),
 		TokenLifetime:      o.seconds("token_lifetime", 1, MaxTokenLifetime, DefaultTokenLifetime),
 	}
-	o.id("identifier", a.Identifier, maxName)
+	o.id("identifier", a.Identifier, maxID)
 	if value, there := o.get("scopes"); there {
 		scopes := o.asObject(o.at("scopes"), value)
 		for _, name := range scopes.has.names {

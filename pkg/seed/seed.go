@@ -67,8 +67,8 @@ const (
 	MaxLifetime      = 365 * 24 * 60 * 60
 	MaxLeeway        = 60
 
-	maxID       = 255  // bytes; for a sub OpenID Connect Core 1.0 §2 says so
-	maxName     = 1024 // bytes of an API identifier, a URI or a claim's name
+	maxID       = 255  // bytes of what is a key; for a sub OpenID Connect Core 1.0 §2 says so
+	maxName     = 1024 // bytes of a URI, a scope value or a claim's name
 	maxPassword = 1024 // bytes
 )
 

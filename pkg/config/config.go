@@ -94,6 +94,15 @@ type Local struct {
 	TokenPath string `env:"TOKEN_PATH"`
 }
 
+// AnnouncedTokenPath is the path of the token endpoint in discovery: the owner's
+// own, or the one that Auth0's clients know.
+func (c Local) AnnouncedTokenPath() string {
+	if c.TokenPath == "" {
+		return "/oauth/token"
+	}
+	return c.TokenPath
+}
+
 // Read reads and checks an environment. The error has one line for each problem.
 func Read[T Token | Authorize | Userinfo | Discovery | Local]() (T, error) {
 	return read[T](env.Options{})
@@ -117,7 +126,7 @@ func read[T any](options env.Options) (T, error) {
 }
 
 func (c *Common) check() []error {
-	return found(checkIssuer(c.Issuer), checkLevel(c.Log))
+	return found(named("ISSUER", CheckIssuer(c.Issuer)), checkLevel(c.Log))
 }
 
 func (c *Token) check() []error { return append(c.Common.check(), found(checkPath(c.TokenPath))...) }
@@ -126,7 +135,7 @@ func (c *Discovery) check() []error {
 }
 
 func (c *Local) check() []error {
-	problems := found(checkPort(c.Port), checkIssuer(c.Issuer), checkPath(c.TokenPath))
+	problems := found(checkPort(c.Port), named("ISSUER", CheckIssuer(c.Issuer)), checkPath(c.TokenPath))
 	if c.Log != Off {
 		problems = append(problems, found(checkLevel(c.Log))...)
 	}
@@ -139,6 +148,13 @@ func (c *Local) check() []error {
 	return problems
 }
 
+func named(variable string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %w", variable, err)
+}
+
 func found(errs ...error) []error {
 	var problems []error
 	for _, err := range errs {
@@ -149,14 +165,14 @@ func found(errs ...error) []error {
 	return problems
 }
 
-// checkIssuer obeys RFC 8414 §2: the issuer identifier is "a URL that uses the
-// "https" scheme and has no query or fragment components". Plain http is for
-// this machine alone.
-func checkIssuer(issuer string) error {
+// CheckIssuer says why issuer can be none, or nil. "" is allowed. RFC 8414
+// §2: the issuer identifier is "a URL that uses the "https" scheme and has no
+// query or fragment components". Plain http is for this machine alone.
+func CheckIssuer(issuer string) error {
 	if issuer == "" {
 		return nil
 	}
-	refuse := func(why string) error { return fmt.Errorf("ISSUER %q %s", issuer, why) }
+	refuse := func(why string) error { return fmt.Errorf("%q %s", issuer, why) }
 	u, err := url.Parse(issuer)
 	switch {
 	case err != nil || u.Hostname() == "" || u.Opaque != "":

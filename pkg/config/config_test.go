@@ -106,7 +106,7 @@ func TestIssuer(t *testing.T) {
 		"urn:x:y":                         false,
 		"https://a b/":                    false,
 	} {
-		if err := checkIssuer(issuer); (err == nil) != want {
+		if err := CheckIssuer(issuer); (err == nil) != want {
 			t.Errorf("%q: %v", issuer, err)
 		}
 	}

@@ -1,0 +1,310 @@
+// Package dynamo answers: how do the moments of package store become calls of
+// DynamoDB?
+//
+// Each moment is one conditional UpdateItem (or PutItem) on one item. Every
+// update carries attribute_exists, or it would create an item of a grant that is
+// gone, without an expiry; a refused write brings the old item along, which
+// package store judges: why it was refused costs no second call. Only a person
+// and their login name, two items, need a transaction. Nothing is ever scanned or
+// queried.
+//
+// All reads are strong, those of the configuration too: they sit behind a cache
+// of a minute, so the dearer read is rare, and what an import wrote is seen by
+// whoever asks next rather than missed for as long as misses are remembered.
+//
+// The records that no condition looks into (client, API, user, registry) are kept
+// as JSON text in one attribute: the stored names are those of the records, numbers
+// and empty lists come back as they went in, and no encoder by reflection has to be
+// linked into a function. A grant and a session are kept as attributes of their own.
+// Times are numbers, milliseconds since 1970, save the TTL attribute, which
+// DynamoDB wants in seconds.
+//
+// Retries are made here and not in the SDK, which would not tell that an answer
+// was lost: see call.
+package dynamo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"kmint/pkg/store"
+)
+
+// A Store is the store in three tables, whose partition key is pk, a string.
+// GrantsTable has the TTL attribute ttl. A function that needs not all three
+// leaves the others out.
+type Store struct {
+	DB          *dynamodb.Client
+	ConfigTable string
+	UsersTable  string
+	GrantsTable string
+}
+
+// NewClient makes the client that every function uses. An HTTP client that cfg
+// brings stays.
+func NewClient(cfg aws.Config) *dynamodb.Client {
+	return dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) {
+		once(o)
+		if cfg.HTTPClient == nil {
+			o.HTTPClient = awshttp.NewBuildableClient().
+				WithTimeout(callTimeout).
+				WithDialerOptions(func(d *net.Dialer) { d.Timeout = callTimeout }).
+				WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = maxIdle })
+		}
+	})
+}
+
+const (
+	// callTimeout bounds each attempt, and attempts each call, under the deadline
+	// of the request.
+	callTimeout = time.Second
+	attempts    = 2
+	// pause is before the second attempt where the first was throttled.
+	pause = 50 * time.Millisecond
+	// rounds bounds how often a moment is tried anew because others came between.
+	rounds = 3
+	// maxIdle connections stay open: `make run` against a table serves many
+	// requests at once, a Lambda one.
+	maxIdle = 32
+	// maxKey is the longest partition key, in bytes. A longer one finds nothing.
+	maxKey = 2048
+)
+
+// once makes the SDK try a call once. Each call asks for it, so that a Store is
+// right whatever client it is given.
+func once(o *dynamodb.Options) { o.Retryer = aws.NopRetryer{} }
+
+// call makes one call of AWS, and makes it again if it was throttled or its
+// answer was lost. lost reports whether the answer of any attempt was: that
+// attempt may have written, or may still. What is refused for good is returned
+// as it is; what might have gone well is store.ErrBusy.
+func call(ctx context.Context, do func(ctx context.Context) error) (lost bool, err error) {
+	for attempt := range attempts {
+		if attempt > 0 && !lost && !wait(ctx, pause/2+rand.N(pause)) {
+			break
+		}
+		one, cancel := context.WithTimeout(ctx, callTimeout)
+		err = do(one)
+		cancel()
+		switch {
+		case err == nil:
+			return lost, nil
+		case throttled(err): // nothing was done
+		case refused(err):
+			return lost, fmt.Errorf("dynamo: %w", err)
+		default:
+			lost = true
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return lost, fmt.Errorf("dynamo: %w: %w", store.ErrBusy, err)
+}
+
+// throttled reports whether DynamoDB put the call off, having done nothing.
+func throttled(err error) bool {
+	var conflict *types.TransactionConflictException
+	return errors.As(err, &conflict) || canceledBy(err, "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded") ||
+		retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool()
+}
+
+// refused reports whether DynamoDB answered that it will not. Of a server error
+// (500) its documentation says that a write may have succeeded.
+func refused(err error) bool {
+	var response *awshttp.ResponseError
+	if !errors.As(err, &response) || response.Response == nil {
+		return false
+	}
+	status := response.HTTPStatusCode()
+	return status >= 400 && status < 500 && status != http.StatusRequestTimeout
+}
+
+// canceledBy reports whether a transaction was cancelled for one of the reasons.
+func canceledBy(err error, codes ...string) bool {
+	var canceled *types.TransactionCanceledException
+	return errors.As(err, &canceled) && slices.ContainsFunc(canceled.CancellationReasons,
+		func(r types.CancellationReason) bool { return slices.Contains(codes, aws.ToString(r.Code)) })
+}
+
+// wait reports whether the time passed before the context ended.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// get reads one item, strongly. ErrNotFound if there is none.
+func (s *Store) get(ctx context.Context, table, key string) (item, error) {
+	if len(key) > maxKey {
+		return nil, store.ErrNotFound
+	}
+	var out *dynamodb.GetItemOutput
+	_, err := call(ctx, func(ctx context.Context) (err error) {
+		out, err = s.DB.GetItem(ctx, &dynamodb.GetItemInput{
+			TableName: &table, Key: keyOf(key), ConsistentRead: aws.Bool(true),
+		}, once)
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(out.Item) == 0:
+		return nil, store.ErrNotFound
+	default:
+		return out.Item, nil
+	}
+}
+
+// An outcome is what came of a conditional write.
+type outcome struct {
+	// item is the item as an update left it, or as a refused write found it; nil
+	// if there was none.
+	item item
+	// refused says that the condition did not hold.
+	refused bool
+	// lost says that the answer of an attempt was lost. It holds beside an error
+	// too.
+	lost bool
+}
+
+// put writes a whole item if the condition holds; "" for in any case.
+func (s *Store) put(ctx context.Context, table string, it item, condition string, values item) (outcome, error) {
+	in := &dynamodb.PutItemInput{TableName: &table, Item: it}
+	if condition != "" {
+		in.ConditionExpression = &condition
+		in.ExpressionAttributeNames = names(condition)
+		in.ExpressionAttributeValues = values
+		in.ReturnValuesOnConditionCheckFailure = types.ReturnValuesOnConditionCheckFailureAllOld
+	}
+	lost, err := call(ctx, func(ctx context.Context) error {
+		_, err := s.DB.PutItem(ctx, in, once)
+		return err
+	})
+	return written(outcome{lost: lost}, err)
+}
+
+// update changes an item that exists and of which the condition holds; "" for
+// any that exists. changes is the update expression, "" for none.
+func (s *Store) update(ctx context.Context, key, changes, condition string, values item) (outcome, error) {
+	if len(key) > maxKey {
+		return outcome{refused: true}, nil
+	}
+	in := &dynamodb.UpdateItemInput{
+		TableName: &s.GrantsTable, Key: keyOf(key),
+		ConditionExpression:                 aws.String(and("attribute_exists(#pk)", condition)),
+		ExpressionAttributeValues:           values,
+		ReturnValues:                        types.ReturnValueAllNew,
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	}
+	if changes != "" {
+		in.UpdateExpression = &changes
+	}
+	in.ExpressionAttributeNames = names(changes, *in.ConditionExpression)
+	var out *dynamodb.UpdateItemOutput
+	lost, err := call(ctx, func(ctx context.Context) (err error) {
+		out, err = s.DB.UpdateItem(ctx, in, once)
+		return err
+	})
+	if err == nil {
+		return outcome{item: out.Attributes, lost: lost}, nil
+	}
+	return written(outcome{lost: lost}, err)
+}
+
+// written tells a refusal by the condition from other errors.
+func written(o outcome, err error) (outcome, error) {
+	if failed := (*types.ConditionalCheckFailedException)(nil); errors.As(err, &failed) {
+		o.refused = true
+		if len(failed.Item) > 0 {
+			o.item = failed.Item
+		}
+		return o, nil
+	}
+	return o, err
+}
+
+// remove deletes an item. No error if it is gone.
+func (s *Store) remove(ctx context.Context, key string) error {
+	_, err := call(ctx, func(ctx context.Context) error {
+		_, err := s.DB.DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: &s.GrantsTable, Key: keyOf(key)}, once)
+		return err
+	})
+	return err
+}
+
+// and joins conditions, leaving out the empty ones.
+func and(conditions ...string) string {
+	var b strings.Builder
+	for _, condition := range conditions {
+		if condition == "" {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteString(" AND ")
+		}
+		b.WriteString(condition)
+	}
+	return b.String()
+}
+
+// names lists the attributes that the expressions name as #attribute. DynamoDB
+// reserves more words than anyone remembers, by, current, end and ttl among
+// them, so all are named like that.
+func names(expressions ...string) map[string]string {
+	found := map[string]string{}
+	for _, e := range expressions {
+		for {
+			_, rest, ok := strings.Cut(e, "#")
+			if !ok {
+				break
+			}
+			end := 0
+			for end < len(rest) && (rest[end] == '_' || 'a' <= rest[end] && rest[end] <= 'z') {
+				end++
+			}
+			found["#"+rest[:end]] = rest[:end]
+			e = rest[end:]
+		}
+	}
+	return found
+}
+
+// unjson reads the record that json wrote.
+func unjson[T any](it item) (T, error) {
+	var record T
+	if err := json.Unmarshal([]byte(it.text("json")), &record); err != nil {
+		return record, fmt.Errorf("dynamo: item %s: %w", it.text("pk"), err)
+	}
+	return record, nil
+}
+
+// jsonItem is an item that keeps a record as JSON text.
+func jsonItem(key string, record any) (item, error) {
+	text, err := json.Marshal(record)
+	if err != nil {
+		return nil, fmt.Errorf("dynamo: item %s: %w", key, err)
+	}
+	it := newItem(key)
+	it.setText("json", string(text))
+	return it, nil
+}

@@ -1,0 +1,338 @@
+// Authorization codes and refresh tokens (RFC 6749 §4.1.3, §6; RFC 9700 §4.14.2).
+
+package dynamo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"kmint/pkg/oauth"
+	"kmint/pkg/store"
+)
+
+var (
+	_ store.Codes       = (*Store)(nil)
+	_ store.GrantReader = (*Store)(nil)
+	_ store.Grants      = (*Store)(nil)
+)
+
+func grantKey(id string) string { return "grant#" + id }
+
+// PutGrant writes a new grant. Its id is the digest of 256 bits drawn for it, so
+// an item that is there after an answer was lost is this one.
+func (s *Store) PutGrant(ctx context.Context, g store.Grant) error {
+	it, err := grantItem(g)
+	if err != nil {
+		return err
+	}
+	out, err := s.put(ctx, s.GrantsTable, it, "attribute_not_exists(#pk)", nil)
+	if err == nil && out.refused && !out.lost {
+		return store.ErrConflict
+	}
+	return err
+}
+
+// Grant reads it strongly.
+func (s *Store) Grant(ctx context.Context, id string) (store.Grant, error) {
+	it, err := s.get(ctx, s.GrantsTable, grantKey(id))
+	if err != nil {
+		return store.Grant{}, err
+	}
+	return readGrant(it)
+}
+
+// SpendCode is allowed by this condition exactly if Spend.Judge allows it.
+func (s *Store) SpendCode(ctx context.Context, spend store.Spend) (store.Grant, error) {
+	values := item{
+		":client_id": text(spend.ClientID),
+		":challenge": text(string(spend.Challenge)),
+		":by":        text(spend.By),
+		":now":       millis(spend.Now),
+		":family":    text(string(spend.Family)),
+		":current":   text(string(spend.Current)),
+		":idle":      millis(spend.Now.Add(spend.Idle)),
+	}
+	redirect := "#redirect_sent = :redirect"
+	values[":redirect"] = flag(false)
+	if spend.RedirectURI != "" {
+		redirect = "#redirect_uri = :redirect"
+		values[":redirect"] = text(spend.RedirectURI)
+	}
+	return s.decide(ctx, moment{
+		id: spend.GrantID, by: spend.By, now: spend.Now,
+		scope: spend.Scope, audience: spend.Audience,
+		// The end of the item's life that PutGrant worked out is copied, so that
+		// nothing has to be read first.
+		changes: "SET #spent = :now, #by = :by, #family = :family, #current = :current, #idle_expires = :idle, #ttl = #kept_ttl",
+		condition: and("#client_id = :client_id", redirect, "#challenge = :challenge",
+			"attribute_not_exists(#revoked)", "attribute_not_exists(#spent)",
+			"(attribute_not_exists(#undone) OR #undone <> :by)", "#code_expires > :now"),
+		values: values,
+		judge:  spend.Judge, settled: spend.Done, undo: s.ReopenCode,
+	})
+}
+
+// RotateRefreshToken is allowed by this condition exactly if Rotation.Judge
+// allows it and the grant does not hold the answer already.
+func (s *Store) RotateRefreshToken(ctx context.Context, r store.Rotation) (store.Grant, error) {
+	return s.decide(ctx, moment{
+		id: r.GrantID, by: r.By, now: r.Now,
+		scope: r.Scope, audience: r.Audience,
+		changes: "SET #previous = :presented, #current = :next, #salt = :salt, #generation = #generation + :one," +
+			" #rotated = :now, #idle_expires = :idle, #by = :by REMOVE #reopened, #claims",
+		condition: "#client_id = :client_id AND #family = :family AND attribute_not_exists(#revoked)" +
+			" AND #current = :presented AND #end > :now AND #idle_expires > :now",
+		values: item{
+			":client_id": text(r.ClientID),
+			":family":    text(string(r.Family)),
+			":presented": text(string(r.Presented)),
+			":next":      text(string(r.Next)),
+			":salt":      text(r.Salt),
+			":one":       number(1),
+			":now":       millis(r.Now),
+			":idle":      millis(r.Now.Add(r.Idle)),
+			":by":        text(r.By),
+		},
+		judge: r.Judge, settled: r.Settled, undo: s.ReopenRotation,
+	})
+}
+
+// ReopenCode gives back a code. The item keeps the ttl of a spent one: it stays
+// longer than it must, and forgets nothing.
+func (s *Store) ReopenCode(ctx context.Context, id, by string) error {
+	return s.undo(ctx, id, by,
+		"SET #undone = :by REMOVE #spent, #by, #family, #current, #idle_expires",
+		"#by = :by AND attribute_exists(#spent) AND attribute_not_exists(#rotated) AND attribute_not_exists(#revoked)")
+}
+
+// ReopenRotation marks a rotation.
+func (s *Store) ReopenRotation(ctx context.Context, id, by string) error {
+	return s.undo(ctx, id, by,
+		"SET #reopened = :true REMOVE #by",
+		"#by = :by AND attribute_exists(#rotated) AND attribute_not_exists(#revoked)")
+}
+
+func (s *Store) undo(ctx context.Context, id, by, changes, condition string) error {
+	if by == "" {
+		return nil
+	}
+	values := item{":by": text(by)}
+	if strings.Contains(changes, ":true") {
+		values[":true"] = flag(true)
+	}
+	_, err := s.update(ctx, grantKey(id), changes, condition, values)
+	return err
+}
+
+// A moment is one conditional write of a grant, and what judges it when refused.
+type moment struct {
+	id, by             string
+	now                time.Time
+	scope              oauth.Scope
+	audience           []string
+	changes, condition string
+	values             item
+	judge              func(store.Grant) error
+	settled            func(store.Grant) bool
+	undo               func(ctx context.Context, id, by string) error
+}
+
+// decide makes the write, or says why it is refused. A replay revokes, unless an
+// answer of this request was lost: then the use that it sees as another's may
+// have followed from its own.
+func (s *Store) decide(ctx context.Context, m moment) (store.Grant, error) {
+	within, err := s.within(ctx, m)
+	if err != nil {
+		return store.Grant{}, err
+	}
+	lost := false
+	for range rounds {
+		out, err := s.update(ctx, grantKey(m.id), m.changes, and(m.condition, within), m.values)
+		lost = lost || out.lost
+		if err != nil {
+			if lost {
+				err = errors.Join(err, s.giveBack(ctx, m))
+			}
+			return store.Grant{}, err
+		}
+		if !out.refused {
+			return readGrant(out.item)
+		}
+		if out.item == nil {
+			return store.Grant{}, store.ErrNotFound
+		}
+		g, err := readGrant(out.item)
+		if err != nil {
+			return store.Grant{}, err
+		}
+		switch verdict := m.judge(g); {
+		case verdict == nil && m.settled(g):
+			return g, nil
+		case verdict == nil:
+			return store.Grant{}, fmt.Errorf("dynamo: the condition refuses what is allowed of grant %s", m.id)
+		case !errors.Is(verdict, store.ErrReplayed):
+			return store.Grant{}, verdict
+		case lost:
+			return store.Grant{}, fmt.Errorf("dynamo: %w: an answer was lost, and the grant has been used since", store.ErrBusy)
+		}
+		revoked, err := s.revoke(ctx, m, g.By)
+		if err != nil {
+			return store.Grant{}, err
+		}
+		if revoked {
+			return store.Grant{}, store.ErrReplayed
+		}
+	}
+	return store.Grant{}, fmt.Errorf("dynamo: %w: grant %s keeps changing", store.ErrBusy, m.id)
+}
+
+// revoke ends the grant if by is still the last to have written it; else somebody
+// has given back what made the use a second one, and it is to be judged anew.
+func (s *Store) revoke(ctx context.Context, m moment, by string) (bool, error) {
+	values := item{":now": millis(m.now)}
+	last := "attribute_not_exists(#by)"
+	if by != "" {
+		last, values[":by"] = "#by = :by", text(by)
+	}
+	out, err := s.update(ctx, grantKey(m.id), "SET #revoked = :now", and(last, "attribute_not_exists(#revoked)"), values)
+	return !out.refused || !out.item.time("revoked").IsZero(), err
+}
+
+// giveBack undoes a write of which no answer came, as well as it can, so that
+// nothing was decided and the caller may come again. It outlives the deadline of
+// the request.
+func (s *Store) giveBack(ctx context.Context, m moment) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attempts*callTimeout)
+	defer cancel()
+	return m.undo(ctx, m.id, m.by)
+}
+
+// maxWithin bounds the terms of a condition: DynamoDB allows expressions of 4 KB.
+const maxWithin = 64
+
+// within is the condition that scope and audience lie within the grant. Where they
+// are too many for one, the item is looked at first, by an update that changes
+// nothing because its condition cannot hold: what was granted never changes, and
+// the token function may not read grants.
+func (s *Store) within(ctx context.Context, m moment) (string, error) {
+	if len(m.scope)+len(m.audience) <= maxWithin {
+		var terms []string
+		for i, value := range m.scope {
+			name := ":scope" + strconv.Itoa(i)
+			terms = append(terms, "contains(#requested, "+name+")")
+			m.values[name] = text(value)
+		}
+		for i, value := range m.audience {
+			name := ":audience" + strconv.Itoa(i)
+			terms = append(terms, "contains(#audience, "+name+")")
+			m.values[name] = text(value)
+		}
+		return and(terms...), nil
+	}
+	out, err := s.update(ctx, grantKey(m.id), "", "attribute_not_exists(#pk)", nil)
+	if err != nil || out.item == nil {
+		return "", err
+	}
+	g, err := readGrant(out.item)
+	if err != nil {
+		return "", err
+	}
+	if verdict := m.judge(g); errors.Is(verdict, store.ErrScope) || errors.Is(verdict, store.ErrAudience) {
+		return "", verdict
+	}
+	return "", nil
+}
+
+// grantItem is how a grant is kept. kept_ttl is the ttl of the item once the code
+// is spent.
+func grantItem(g store.Grant) (item, error) {
+	until, err := g.Until()
+	if err != nil {
+		return nil, err
+	}
+	it := newItem(grantKey(g.ID))
+	it["client_id"] = text(g.ClientID)
+	it["sub"] = text(g.Subject)
+	it["redirect_uri"] = text(g.RedirectURI)
+	it["redirect_sent"] = flag(g.RedirectSent)
+	it["challenge"] = text(string(g.Challenge))
+	it.setText("nonce", g.Nonce)
+	it["scope"] = texts(g.Scope)
+	it["requested"] = texts(g.Requested)
+	it["audience"] = texts(g.Audience)
+	it.setTime("auth_time", g.AuthTime)
+	it.setText("sid", g.SessionID)
+	if g.Claims != nil {
+		claims, err := json.Marshal(g.Claims)
+		if err != nil {
+			return nil, fmt.Errorf("dynamo: claims of grant %s: %w", g.ID, err)
+		}
+		it.setText("claims", string(claims))
+	}
+	it.setTime("created", g.Created)
+	it.setTime("code_expires", g.CodeExpires)
+	it.setTime("end", g.End)
+	it.setTime("kept", g.Kept)
+	it["kept_ttl"] = seconds(g.Kept)
+	it["ttl"] = seconds(until)
+	it.setTime("spent", g.Spent)
+	it.setTime("revoked", g.Revoked)
+	it.setText("by", g.By)
+	it.setText("undone", g.Undone)
+	it.setText("family", string(g.Family))
+	it.setText("current", string(g.Current))
+	it.setText("previous", string(g.Previous))
+	it.setText("salt", g.Salt)
+	it["generation"] = number(g.Generation)
+	it.setTime("rotated", g.Rotated)
+	it.setTime("idle_expires", g.IdleExpires)
+	if g.Reopened {
+		it["reopened"] = flag(true)
+	}
+	return it, nil
+}
+
+func readGrant(it item) (store.Grant, error) {
+	var claims map[string]any
+	if text := it.text("claims"); text != "" {
+		if err := json.Unmarshal([]byte(text), &claims); err != nil {
+			return store.Grant{}, fmt.Errorf("dynamo: claims of item %s: %w", it.text("pk"), err)
+		}
+	}
+	return store.Grant{
+		ID:           strings.TrimPrefix(it.text("pk"), grantKey("")),
+		ClientID:     it.text("client_id"),
+		Subject:      it.text("sub"),
+		RedirectURI:  it.text("redirect_uri"),
+		RedirectSent: it.flag("redirect_sent"),
+		Challenge:    oauth.Challenge(it.text("challenge")),
+		Nonce:        it.text("nonce"),
+		Scope:        it.texts("scope"),
+		Requested:    it.texts("requested"),
+		Audience:     it.texts("audience"),
+		AuthTime:     it.time("auth_time"),
+		SessionID:    it.text("sid"),
+		Claims:       claims,
+		Created:      it.time("created"),
+		CodeExpires:  it.time("code_expires"),
+		End:          it.time("end"),
+		Kept:         it.time("kept"),
+		Spent:        it.time("spent"),
+		Revoked:      it.time("revoked"),
+		By:           it.text("by"),
+		Undone:       it.text("undone"),
+		Family:       oauth.Digest(it.text("family")),
+		Current:      oauth.Digest(it.text("current")),
+		Previous:     oauth.Digest(it.text("previous")),
+		Salt:         it.text("salt"),
+		Generation:   it.number("generation"),
+		Rotated:      it.time("rotated"),
+		IdleExpires:  it.time("idle_expires"),
+		Reopened:     it.flag("reopened"),
+	}, nil
+}

@@ -42,7 +42,6 @@ var implied = map[string][]string{
 		"dynamodb:DeleteItem GrantsTable session#*",
 	},
 	"store.Attempts": {
-		"dynamodb:GetItem GrantsTable attempts#*",
 		"dynamodb:PutItem GrantsTable attempts#*",
 		"dynamodb:DeleteItem GrantsTable attempts#*",
 	},

@@ -1,0 +1,133 @@
+package infra_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"kmint/pkg/dynamo"
+)
+
+// TestStoreCalls holds the table implied against what package dynamo asks of
+// DynamoDB: every method of every store interface that a function is given is
+// called, answered with success and with a refusal.
+func TestStoreCalls(t *testing.T) {
+	for name, kind := range storeInterfaces() {
+		t.Run(name, func(t *testing.T) {
+			r := &recorder{calls: map[string]bool{}}
+			s := reflect.ValueOf(&dynamo.Store{
+				DB:          dynamodb.New(dynamodb.Options{Region: "us-east-1", Credentials: someone, HTTPClient: r}),
+				ConfigTable: "ConfigTable", UsersTable: "UsersTable", GrantsTable: "GrantsTable",
+			})
+			if !s.Type().Implements(kind) {
+				t.Fatalf("dynamo.Store is no %s", name)
+			}
+			for _, r.refuse = range []bool{false, true} {
+				for i := range kind.NumMethod() {
+					method := s.MethodByName(kind.Method(i).Name)
+					var arguments []reflect.Value
+					for j := range method.Type().NumIn() {
+						arguments = append(arguments, argument(t.Context(), method.Type().In(j)))
+					}
+					method.Call(arguments) // what it returns matters elsewhere
+				}
+			}
+			made := slices.Collect(maps.Keys(r.calls))
+			for _, call := range missing(made, implied[name]) {
+				t.Errorf("it calls %s, which the table does not name", call)
+			}
+			for _, call := range missing(implied[name], made) {
+				t.Errorf("the table names %s, which it never calls", call)
+			}
+		})
+	}
+}
+
+// storeInterfaces are those that some function is given, by name.
+func storeInterfaces() map[string]reflect.Type {
+	found := map[string]reflect.Type{}
+	for _, f := range functions {
+		for _, field := range reflect.VisibleFields(reflect.TypeOf(f.Server)) {
+			if strings.HasPrefix(field.Type.String(), "store.") && field.Type.Kind() == reflect.Interface {
+				found[field.Type.String()] = field.Type
+			}
+		}
+	}
+	return found
+}
+
+// argument makes a value in which every text is x and every time is set.
+func argument(ctx context.Context, t reflect.Type) reflect.Value {
+	v := reflect.New(t).Elem()
+	switch {
+	case t == reflect.TypeFor[context.Context]():
+		v.Set(reflect.ValueOf(ctx))
+	case t == reflect.TypeFor[time.Time]():
+		v.Set(reflect.ValueOf(time.Unix(1_900_000_000, 0)))
+	case t.Kind() == reflect.String:
+		v.SetString("x")
+	case t.Kind() == reflect.Struct:
+		for i := range t.NumField() {
+			if t.Field(i).IsExported() {
+				v.Field(i).Set(argument(ctx, t.Field(i).Type))
+			}
+		}
+	}
+	return v
+}
+
+var someone = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+	return aws.Credentials{AccessKeyID: "x", SecretAccessKey: "x"}, nil
+})
+
+// A recorder answers as DynamoDB does, and keeps which action was asked for on
+// which table and which kind of item.
+type recorder struct {
+	calls map[string]bool
+	// refuse says that no condition holds.
+	refuse bool
+}
+
+func (r *recorder) Do(request *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(request.Body)
+	if err != nil {
+		return nil, err
+	}
+	type item struct {
+		PK struct{ S string } `json:"pk"`
+	}
+	var asked struct {
+		TableName, ConditionExpression string
+		Key, Item                      item
+	}
+	if err := json.Unmarshal(body, &asked); err != nil {
+		return nil, err
+	}
+	_, action, _ := strings.Cut(request.Header.Get("X-Amz-Target"), ".")
+	key := asked.Key.PK.S + asked.Item.PK.S
+	if kind, _, ok := strings.Cut(key, "#"); ok {
+		key = kind + "#*"
+	}
+	r.calls["dynamodb:"+action+" "+asked.TableName+" "+key] = true
+
+	status, answer := http.StatusOK, `{}`
+	if r.refuse && asked.ConditionExpression != "" {
+		status, answer = http.StatusBadRequest, `{"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}`
+	}
+	return &http.Response{
+		StatusCode: status, Request: request, ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Content-Type": {"application/x-amz-json-1.0"}},
+		Body:   io.NopCloser(bytes.NewReader([]byte(answer))),
+	}, nil
+}

@@ -58,6 +58,8 @@ check: $(GOLANGCI_LINT)
 	$(GOLANGCI_LINT) run ./...
 	go test -race ./...
 
+.PHONY: lint-tool
+lint-tool: $(GOLANGCI_LINT)
 $(GOLANGCI_LINT):
 	GOBIN="$(CURDIR)/.tmp/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(subst .tmp/bin/golangci-lint-,,$@)
 	mv .tmp/bin/golangci-lint $@

@@ -25,6 +25,6 @@ cat > .tmp/dynamodb-local.pom.xml <<POM
   </dependencies>
 </project>
 POM
-mvn -B -q -f .tmp/dynamodb-local.pom.xml \
+mvn -B -q -Dstyle.color=never -f .tmp/dynamodb-local.pom.xml \
 	org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
 	-DincludeScope=runtime -DoutputDirectory="$(cd "$dir" && pwd)"

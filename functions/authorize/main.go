@@ -1,0 +1,38 @@
+// Command authorize is the Lambda function of the authorization endpoint.
+package main
+
+import (
+	"context"
+	"log"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
+
+	"kmint/pkg/config"
+	"kmint/pkg/dynamo"
+	"kmint/pkg/kms"
+	"kmint/pkg/server"
+)
+
+var version string // stamped by the build
+
+func main() {
+	env, err := config.Read[config.Authorize]()
+	if err != nil {
+		log.Fatal(err)
+	}
+	sdk, err := awsconfig.LoadDefaultConfig(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable, UsersTable: env.UsersTable, GrantsTable: env.GrantsTable}
+	authorize := server.Authorize{
+		Issuer:  env.Issuer,
+		Clients: db, APIs: db, Settings: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
+		MAC: &kms.MAC{Client: kms.NewClient(sdk), KeyID: env.MACKey},
+		Now: time.Now, Log: env.Logger(version),
+	}
+	lambda.Start(httpadapter.NewV2(authorize.Handler()).ProxyWithContext)
+}

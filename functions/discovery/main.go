@@ -1,0 +1,36 @@
+// Command discovery is the Lambda function of the well-known documents.
+package main
+
+import (
+	"context"
+	"log"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
+
+	"kmint/pkg/config"
+	"kmint/pkg/dynamo"
+	"kmint/pkg/server"
+)
+
+var version string // stamped by the build
+
+func main() {
+	env, err := config.Read[config.Discovery]()
+	if err != nil {
+		log.Fatal(err)
+	}
+	sdk, err := awsconfig.LoadDefaultConfig(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable}
+	discovery := server.Discovery{
+		Issuer: env.Issuer, TokenPath: env.TokenPath,
+		Settings: db, Registry: db,
+		Now: time.Now, Log: env.Logger(version),
+	}
+	lambda.Start(httpadapter.NewV2(discovery.Handler()).ProxyWithContext)
+}

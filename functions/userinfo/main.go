@@ -1,0 +1,36 @@
+// Command userinfo is the Lambda function of the UserInfo endpoint.
+package main
+
+import (
+	"context"
+	"log"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
+
+	"kmint/pkg/config"
+	"kmint/pkg/dynamo"
+	"kmint/pkg/server"
+)
+
+var version string // stamped by the build
+
+func main() {
+	env, err := config.Read[config.Userinfo]()
+	if err != nil {
+		log.Fatal(err)
+	}
+	sdk, err := awsconfig.LoadDefaultConfig(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable, UsersTable: env.UsersTable, GrantsTable: env.GrantsTable}
+	userinfo := server.Userinfo{
+		Issuer:  env.Issuer,
+		Clients: db, Settings: db, Registry: db, Grants: db, Users: db,
+		Now: time.Now, Log: env.Logger(version),
+	}
+	lambda.Start(httpadapter.NewV2(userinfo.Handler()).ProxyWithContext)
+}

@@ -1,0 +1,48 @@
+// Package server answers: which parts make up each function?
+//
+// One struct for each Lambda function. Its fields are everything the function
+// may touch, and exactly what its IAM role allows (infra/policy_test.go compares
+// the two). main fills the struct and starts; `make run` and the tests fill the
+// same structs with other stores and keys.
+//
+// # How a request moves
+//
+// Arrows go down, and no package imports a sibling; floors_test.go is the
+// picture. A token request walks one way:
+//
+//	web.Edge            body cap, no-store, one log line; writes the error that a handler returns
+//	grant.Endpoint      reads the request once; after that nobody sees net/http
+//	clientauth          which client is this
+//	policy.MayUseGrant  may it
+//	grant.Grant         find, check, spend: one conditional write; yields an Authorization
+//	token.Issuer        what the authorization becomes: the only mint
+//	jwt.Sign            header and payload; keys.Ring names the key
+//	kms.Signer          the signature, made inside AWS KMS
+//
+// An authorization request:
+//
+//	target    client and redirect URI valid? Until then an error is a page
+//	validate  the rest; errors are sent to the target
+//	decide    session, prompt, max_age; a login returns here with proof bound to it
+//	PutGrant  one write, of the code's digest
+//	respond   by response mode
+//
+// # Where kmint differs, or an RFC is silent
+//
+//   - RFC 6749 §3.1, §3.2: a repeated parameter is refused at both endpoints, before
+//     anything else is looked at; at the authorization endpoint on a page.
+//   - RFC 6749 §2.3.1: client credentials in the URL are not read at all.
+//   - RFC 6749 §4.1.2: a second use of a code revokes the grant and with it all
+//     tokens, even once the code has expired. A use by another client, or with
+//     another verifier or redirect URI, changes nothing.
+//   - RFC 6749 §6: a refresh token rotates at every use; the scope asked for may be
+//     all that was asked for at first, and is narrowed to what was granted.
+//   - RFC 6750 §2.3: an access token in the URL is refused.
+//   - RFC 7636 §4.3: plain is refused; a request with a challenge and no method
+//     therefore too.
+//   - RFC 7591 §2: client_secret shorter than 32 characters is refused.
+//   - OpenID Connect Core 1.0 §5.4: claims of profile and email stand in the ID
+//     token too, as many clients expect.
+//   - OpenID Connect Core 1.0 §3.1.3.6: at_hash, optional in the code flow, is left
+//     out, so that both tokens are signed side by side.
+package server

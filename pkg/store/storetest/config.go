@@ -1,0 +1,132 @@
+package storetest
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"kmint/pkg/store"
+)
+
+func testConfig(t *testing.T, s Stores) {
+	ctx := t.Context()
+
+	t.Run("nothing written", func(t *testing.T) {
+		_, err := s.Clients.Client(ctx, "demo")
+		is(t, "Client", err, store.ErrNotFound)
+		_, err = s.APIs.API(ctx, "https://api.example.com/")
+		is(t, "API", err, store.ErrNotFound)
+		_, err = s.Server.Issuer(ctx)
+		is(t, "Issuer", err, store.ErrNotFound)
+		settings, err := s.Server.Settings(ctx)
+		is(t, "Settings", err, nil)
+		same(t, "Settings", settings, store.Settings{})
+	})
+
+	client := store.Client{
+		ID: "demo", Name: "Demo <é>", SecretDigest: digest(), AuthMethod: "client_secret_basic", ApplicationType: "web",
+		GrantTypes: []string{"refresh_token", "authorization_code"}, ResponseTypes: []string{"code"},
+		RedirectURIs: []string{"https://b.example.com/cb", "https://a.example.com/cb"}, WebOrigins: []string{"https://a.example.com"},
+		FirstParty: true, APIGrants: map[string][]string{"https://api.example.com/": {"write:x", "read:x"}, "https://none.example.com/": {}},
+		Refresh: store.RefreshPolicy{Lifetime: 3600, IdleLifetime: 60, Leeway: 5},
+	}
+	api := store.API{
+		Identifier: "https://api.example.com/", Name: "API", Scopes: map[string]string{"read:x": "Read \"x\"", "write:x": ""},
+		AllowOfflineAccess: true, TokenLifetime: 600,
+	}
+	t.Run("what is written is read", func(t *testing.T) {
+		must(t, s.Config.PutClient(ctx, client))
+		got, err := s.Clients.Client(ctx, client.ID)
+		must(t, err)
+		same(t, "Client", got, client)
+
+		must(t, s.Config.PutAPI(ctx, api))
+		gotAPI, err := s.APIs.API(ctx, api.Identifier)
+		must(t, err)
+		same(t, "API", gotAPI, api)
+
+		must(t, s.Config.PutSettings(ctx, store.Settings{DefaultAudience: api.Identifier}))
+		settings, err := s.Server.Settings(ctx)
+		must(t, err)
+		same(t, "Settings", settings, store.Settings{DefaultAudience: api.Identifier})
+
+		must(t, s.Config.PutIssuer(ctx, "https://id.example.com/"))
+		issuer, err := s.Server.Issuer(ctx)
+		must(t, err)
+		same(t, "Issuer", issuer, "https://id.example.com/")
+	})
+
+	t.Run("written again, all is replaced", func(t *testing.T) {
+		bare := store.Client{ID: "demo", AuthMethod: "none", ApplicationType: "native", GrantTypes: []string{"authorization_code"}}
+		must(t, s.Config.PutClient(ctx, bare))
+		got, err := s.Clients.Client(ctx, "demo")
+		must(t, err)
+		same(t, "Client", got, bare)
+		must(t, s.Config.PutSettings(ctx, store.Settings{}))
+		settings, err := s.Server.Settings(ctx)
+		must(t, err)
+		same(t, "Settings", settings, store.Settings{})
+	})
+
+	t.Run("another name finds nothing", func(t *testing.T) {
+		for _, id := range []string{"", "Demo", "demo ", api.Identifier, "client#demo", strings.Repeat("x", 5000)} {
+			_, err := s.Clients.Client(ctx, id)
+			is(t, "Client "+id[:min(len(id), 20)], err, store.ErrNotFound)
+		}
+		for _, identifier := range []string{"", "https://api.example.com", "demo", strings.Repeat("x", 5000)} {
+			_, err := s.APIs.API(ctx, identifier)
+			is(t, "API "+identifier[:min(len(identifier), 20)], err, store.ErrNotFound)
+		}
+	})
+}
+
+func registry(version int64) store.Registry {
+	return store.Registry{Version: version, Keys: []store.SigningKey{{
+		ID: "kid", Reference: "arn:aws:kms:us-east-1:111122223333:key/1", Algorithm: "RS256", JWK: `{"kty":"RSA"}`,
+		State: store.KeyActive, Since: now().Add(time.Duration(version) * time.Millisecond),
+	}}}
+}
+
+func testRegistry(t *testing.T, s Stores) {
+	ctx := t.Context()
+	got, err := s.Registries.Registry(ctx)
+	is(t, "Registry", err, nil)
+	same(t, "before any", got, store.Registry{})
+
+	is(t, "a second version first", s.Registries.ReplaceRegistry(ctx, registry(2)), store.ErrConflict)
+	is(t, "version 0", s.Registries.ReplaceRegistry(ctx, registry(0)), store.ErrConflict)
+	first, second := registry(1), registry(2)
+	must(t, s.Registries.ReplaceRegistry(ctx, first))
+	is(t, "the first version twice", s.Registries.ReplaceRegistry(ctx, registry(1)), store.ErrConflict)
+	is(t, "a version left out", s.Registries.ReplaceRegistry(ctx, registry(3)), store.ErrConflict)
+	is(t, "version 0", s.Registries.ReplaceRegistry(ctx, registry(0)), store.ErrConflict)
+	got, err = s.Registries.Registry(ctx)
+	must(t, err)
+	same(t, "after refusals", got, first)
+	must(t, s.Registries.ReplaceRegistry(ctx, second))
+	got, err = s.Registries.Registry(ctx)
+	must(t, err)
+	same(t, "the second version", got, second)
+}
+
+func testRegistryRace(t *testing.T, s Stores) {
+	ctx := t.Context()
+	for version := int64(1); version <= raceRounds; version++ {
+		written := make([]store.Registry, racers)
+		errs := race(func(i int) error {
+			written[i] = registry(version)
+			written[i].Keys[0].ID = string(digest())
+			return s.Registries.ReplaceRegistry(ctx, written[i])
+		})
+		if n := count(t, errs, store.ErrConflict)[nil]; n != 1 {
+			t.Fatalf("%d of %d replaced version %d", n, racers, version-1)
+		}
+		got, err := s.Registries.Registry(ctx)
+		must(t, err)
+		for i, err := range errs {
+			if err == nil {
+				same(t, "the winner's registry", got, written[i])
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Token{Common: Common{Log: "info", ConfigTable: "c"}, UsersTable: "u", GrantsTable: "g", TokenPath: "/oauth/token"}
-	if token != want || token.Level() != slog.LevelInfo {
+	if token != want || !enabled(token.Common, slog.LevelInfo) || enabled(token.Common, slog.LevelDebug) {
 		t.Errorf("token = %+v", token)
 	}
 	// A template cannot leave a variable out; it sets it empty.
@@ -34,7 +35,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("empty variables: %+v, %v", empty, err)
 	}
 	authorize, err := read[Authorize](tables("ISSUER=https://login.example.com/", "LOG=debug"))
-	if err != nil || authorize.MACKey != "arn:m" || authorize.Issuer != "https://login.example.com/" || authorize.Level() != slog.LevelDebug {
+	if err != nil || authorize.MACKey != "arn:m" || authorize.Issuer != "https://login.example.com/" || !enabled(authorize.Common, slog.LevelDebug) {
 		t.Errorf("authorize = %+v, %v", authorize, err)
 	}
 	if _, err := read[Userinfo](tables()); err != nil {
@@ -47,6 +48,10 @@ func TestDefaults(t *testing.T) {
 	if err != nil || local != (Local{Port: "3000", Listen: "localhost", DataDir: ".kmint", Log: "warn"}) {
 		t.Errorf("local = %+v, %v", local, err)
 	}
+}
+
+func enabled(c Common, level slog.Level) bool {
+	return c.Logger("v1").Enabled(context.Background(), level)
 }
 
 func TestRead(t *testing.T) {
@@ -114,16 +119,23 @@ func TestIssuer(t *testing.T) {
 
 func TestTokenPath(t *testing.T) {
 	for path, want := range map[string]bool{
-		"/oauth2/token": true,
-		"/x":            true,
-		"oauth2/token":  false,
-		"//host/token":  false,
-		"/":             false,
-		"/token/":       false,
-		"/token?x":      false,
-		"/token#x":      false,
-		"/{proxy+}":     false,
-		"/a%20b":        false,
+		"/oauth2/token":  true,
+		"/x":             true,
+		"oauth2/token":   false,
+		"//host/token":   false,
+		"/":              false,
+		"/token/":        false,
+		"/token?x":       false,
+		"/token#x":       false,
+		"/{proxy+}":      false,
+		"/a%20b":         false,
+		"/a b":           false,
+		"/../token":      false,
+		"/token/..":      false,
+		"/authorize":     false,
+		"/userinfo":      false,
+		"/.well-known/x": false,
+		"/oauth/token":   true,
 	} {
 		if err := checkPath(path); (err == nil) != want {
 			t.Errorf("%q: %v", path, err)

@@ -64,7 +64,7 @@ var functions = map[string]function{
 		"POST /oauth/token", "GET /oauth/token", "OPTIONS /oauth/token",
 		"POST /token", "GET /token", "OPTIONS /token",
 		"POST /v1/token", "GET /v1/token", "OPTIONS /v1/token",
-		"POST /{own+}", "GET /{own+}", "OPTIONS /{own+}",
+		"POST /{proxy+}", "GET /{proxy+}", "OPTIONS /{proxy+}",
 	}},
 	"AuthorizeFunction": {"AuthorizeRole", "AuthorizeLogGroup", server.Authorize{}, config.Authorize{}, []string{
 		"GET /authorize", "POST /authorize",

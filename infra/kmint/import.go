@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+
+	"kmint/infra/paste"
+	"kmint/pkg/config"
+	"kmint/pkg/kms"
+	"kmint/pkg/oauth"
+	"kmint/pkg/seed"
+)
+
+// An importer is one `kmint import`.
+type importer struct {
+	// Stack is read for what is not named.
+	Stack       string
+	ConfigTable string
+	UsersTable  string
+	SigningKey  string
+	Issuer      string
+	// TokenEndpoint is for the curl.
+	TokenEndpoint string
+
+	Seed   string
+	DryRun bool
+
+	Out io.Writer
+	// Terminal says that Out is read by whoever typed the command, and by nobody
+	// later, as a log is.
+	Terminal bool
+}
+
+func parseImport(args []string, errs io.Writer) (*importer, error) {
+	i := &importer{}
+	flags := flag.NewFlagSet("kmint import", flag.ContinueOnError)
+	flags.SetOutput(errs)
+	flags.Usage = func() {
+		_, _ = fmt.Fprint(errs, usage+"\n")
+		flags.PrintDefaults()
+	}
+	flags.StringVar(&i.Stack, "stack", "", "`name` of the CloudFormation stack, whose outputs name the rest")
+	flags.StringVar(&i.ConfigTable, "config-table", "", "`table` of clients, APIs, issuer and keys")
+	flags.StringVar(&i.UsersTable, "users-table", "", "`table` of people")
+	flags.StringVar(&i.SigningKey, "signing-key", "", "`ARN` of the first KMS signing key")
+	flags.StringVar(&i.Issuer, "issuer", "", "issuer `URL`, used exactly as it is")
+	flags.StringVar(&i.Seed, "seed", "", "configuration `file`; without one, only key and issuer are written")
+	flags.BoolVar(&i.DryRun, "dry-run", false, "say what would change, and write nothing")
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	refuse := func(why string) (*importer, error) {
+		_, _ = fmt.Fprintf(errs, "kmint: %s\n", why)
+		return nil, errors.New(why)
+	}
+	if flags.NArg() > 0 {
+		return refuse(fmt.Sprintf("%q is no flag", flags.Arg(0)))
+	}
+	if i.Stack == "" {
+		if lacks := i.lacks(); len(lacks) > 0 {
+			return refuse("name the --stack, or else --" + strings.Join(lacks, ", --"))
+		}
+	}
+	return i, nil
+}
+
+// lacks lists the flags whose values are not known.
+func (i *importer) lacks() []string {
+	var lacks []string
+	for _, f := range []struct{ flag, value string }{
+		{"config-table", i.ConfigTable}, {"users-table", i.UsersTable}, {"signing-key", i.SigningKey}, {"issuer", i.Issuer},
+	} {
+		if f.value == "" {
+			lacks = append(lacks, f.flag)
+		}
+	}
+	return lacks
+}
+
+// readStack takes from the stack's outputs what no flag has named.
+func (i *importer) readStack(ctx context.Context, cfg aws.Config) error {
+	answer, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &i.Stack})
+	if err != nil {
+		return fmt.Errorf("the stack %s cannot be read: %w", i.Stack, err)
+	}
+	for _, output := range answer.Stacks[0].Outputs {
+		field, known := map[string]*string{
+			"ConfigTable": &i.ConfigTable, "UsersTable": &i.UsersTable, "SigningKeyArn": &i.SigningKey,
+			"Issuer": &i.Issuer, "TokenEndpoint": &i.TokenEndpoint,
+		}[aws.ToString(output.OutputKey)]
+		if known && *field == "" {
+			*field = aws.ToString(output.OutputValue)
+		}
+	}
+	if lacks := i.lacks(); len(lacks) > 0 {
+		return fmt.Errorf("the stack %s has no output for --%s; is it one of kmint's?", i.Stack, strings.Join(lacks, ", --"))
+	}
+	return nil
+}
+
+// run does the import. What is wrong with the file is found before anything is
+// asked of AWS.
+func (i *importer) run(ctx context.Context) error {
+	s, err := i.readSeed()
+	if err != nil {
+		return err
+	}
+	cfg, err := awsconfig.LoadDefaultConfig(ctx)
+	if err != nil {
+		return fmt.Errorf("the AWS configuration cannot be read: %w", err)
+	}
+	if i.Stack != "" {
+		if err := i.readStack(ctx, cfg); err != nil {
+			return err
+		}
+	}
+	if err := config.CheckIssuer(i.Issuer); err != nil {
+		return fmt.Errorf("the issuer %w", err)
+	}
+	db, signer := newStore(cfg, i), kms.Signer{Client: kms.NewClient(cfg)}
+	// A configuration that does not fit is found before anything is written.
+	changes, err := s.DryRun(ctx, writers(db, i.Issuer))
+	if err != nil {
+		return fmt.Errorf("%s cannot be imported: %w", i.Seed, err)
+	}
+	if err := i.registerKey(ctx, db, signer); err != nil {
+		return err
+	}
+	if err := i.writeIssuer(ctx, db); err != nil {
+		return err
+	}
+	if !i.DryRun {
+		if changes, err = s.Write(ctx, writers(db, i.Issuer)); err != nil {
+			return fmt.Errorf("%s was not imported in full; import it again: %w", i.Seed, err)
+		}
+	}
+	for _, change := range changes {
+		i.say("%s", change)
+	}
+	i.sayCurl(s)
+	return nil
+}
+
+func (i *importer) readSeed() (seed.Seed, error) {
+	if i.Seed == "" {
+		return seed.Seed{}, nil
+	}
+	file, err := os.Open(i.Seed)
+	if err != nil {
+		return seed.Seed{}, err
+	}
+	defer func() { _ = file.Close() }()
+	s, err := seed.Read(file)
+	if err != nil {
+		return seed.Seed{}, fmt.Errorf("%s is refused:\n%w", i.Seed, err)
+	}
+	return s, nil
+}
+
+func (i *importer) say(format string, args ...any) {
+	if i.DryRun {
+		format = "dry run: " + format
+	}
+	_, _ = fmt.Fprintf(i.Out, format+"\n", args...)
+}
+
+// sayCurl shows the client's secret on a terminal alone: the output of a deploy
+// is often kept.
+func (i *importer) sayCurl(s seed.Seed) {
+	client, audience, ok := paste.Service(s)
+	if i.DryRun || !ok {
+		return
+	}
+	request := paste.TokenRequest{Endpoint: i.TokenEndpoint, Client: client, Audience: audience}
+	if request.Endpoint == "" {
+		request.Endpoint = oauth.Endpoint(i.Issuer, "/oauth/token")
+	}
+	remark := ""
+	if !i.Terminal {
+		request.SecretFrom = "CLIENT_SECRET"
+		remark = " (CLIENT_SECRET is the client_secret of " + client.ID + ")"
+	}
+	_, _ = fmt.Fprintf(i.Out, "\nGet a token%s:\n  %s\n", remark, request.Curl())
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"kmint/pkg/bolt"
+	"kmint/pkg/config"
+	"kmint/pkg/keys"
+	"kmint/pkg/localkey"
+	"kmint/pkg/seed"
+	"kmint/pkg/server"
+)
+
+// A house is what lies in DATA_DIR, and the functions that live on it.
+type house struct {
+	cfg   config.Local
+	log   *slog.Logger
+	store *bolt.Store
+	keys  *localkey.Keys
+}
+
+// openHouse opens store and key, and makes what is not there yet.
+func openHouse(ctx context.Context, cfg config.Local, log *slog.Logger) (*house, error) {
+	if err := writable(cfg.DataDir); err != nil {
+		return nil, fmt.Errorf("the folder %s cannot be written, choose another with DATA_DIR: %w", cfg.DataDir, err)
+	}
+	store, err := bolt.Open(filepath.Join(cfg.DataDir, "store.db"))
+	if err != nil {
+		return nil, fmt.Errorf("the store cannot be opened: %w", err)
+	}
+	h := &house{cfg: cfg, log: log, store: store}
+	if err := h.openKeys(ctx); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return h, nil
+}
+
+func (h *house) openKeys(ctx context.Context) error {
+	var err error
+	if h.keys, err = localkey.Open(h.cfg.DataDir); err != nil {
+		return fmt.Errorf("the key cannot be opened: %w", err)
+	}
+	public, err := h.keys.PublicKey(ctx, localkey.Reference)
+	if err != nil {
+		return err
+	}
+	key, err := keys.New(public, localkey.Reference)
+	if err != nil {
+		return err
+	}
+	_, err = keys.First(ctx, h.store, key, time.Now())
+	if errors.Is(err, keys.ErrOther) {
+		return fmt.Errorf("the key in %s is not the one that its store knows; delete the folder to begin anew", h.cfg.DataDir)
+	}
+	return err
+}
+
+// Close closes the store.
+func (h *house) Close() { _ = h.store.Close() }
+
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	probe, err := os.CreateTemp(dir, "probe.*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+func (h *house) writers() seed.Writers {
+	s := h.store
+	return seed.Writers{Issuer: h.cfg.Issuer, Clients: s, APIs: s, Settings: s, Config: s, Users: s, Logins: s, People: s}
+}
+
+// functions are those of the template by their logical ids, each filled as its
+// main does it on AWS.
+func (h *house) functions(tokenPath string) map[string]http.Handler {
+	issuer, s, now, log := h.cfg.Issuer, h.store, time.Now, h.log
+	return map[string]http.Handler{
+		"TokenFunction": server.Token{
+			Issuer: issuer, TokenPath: tokenPath,
+			Clients: s, APIs: s, Settings: s, Registry: s, Grants: s, Users: s,
+			PrivateKey: h.keys,
+			Now:        now, Log: log,
+		}.Handler(),
+		"AuthorizeFunction": server.Authorize{
+			Issuer:  issuer,
+			Clients: s, APIs: s, Settings: s, Users: s, Logins: s, Attempts: s, Sessions: s, Codes: s,
+			MAC: h.keys,
+			Now: now, Log: log,
+		}.Handler(),
+		"UserinfoFunction": server.Userinfo{
+			Issuer:  issuer,
+			Clients: s, Settings: s, Registry: s, Grants: s, Users: s,
+			Now: now, Log: log,
+		}.Handler(),
+		"DiscoveryFunction": server.Discovery{
+			Issuer: issuer, TokenPath: h.cfg.AnnouncedTokenPath(),
+			Settings: s, Registry: s,
+			Now: now, Log: log,
+		}.Handler(),
+	}
+}

@@ -1,0 +1,116 @@
+// Package keys answers: which key signs now, which ones count, and how does one
+// come to?
+//
+// The registry lists every signing key with its state, in the order of a key's
+// life: next (published, so that all know it before it signs), active, retired
+// (its tokens are still about), revoked (nobody trusts it any more). Each change
+// of it is one conditional write, and functions read it through a cache of a
+// minute: so keys change without a deployment. A Ring is the reading side; the
+// changes are functions here, of which there is one yet: First.
+package keys
+
+import (
+	"context"
+	"crypto"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"kmint/pkg/jwt"
+	"kmint/pkg/store"
+)
+
+var (
+	// ErrNoKey says that no key of the registry is active.
+	ErrNoKey = errors.New("keys: no signing key is active")
+	// ErrOther says that another key than the one to be the first is active.
+	ErrOther = errors.New("keys: another signing key is active")
+)
+
+// New is the key whose private half lives at reference. Its ID is the RFC 7638
+// thumbprint of its public half, never the reference: that may change, and names
+// the owner's account.
+func New(public crypto.PublicKey, reference string) (jwt.Key, error) {
+	if k, ok := public.(*rsa.PublicKey); !ok || k.N.BitLen() < 2048 { // RFC 7518 §3.3
+		return jwt.Key{}, errors.New("keys: a signing key is an RSA key of 2048 bits or more")
+	}
+	id, err := jwt.Thumbprint(public)
+	if err != nil {
+		return jwt.Key{}, fmt.Errorf("keys: %w", err)
+	}
+	return jwt.Key{ID: id, Algorithm: jwt.RS256, Reference: reference, Public: public}, nil
+}
+
+// First makes key the first active one, in one conditional write. It reports
+// whether it did: a key that is listed already stays as it is. ErrOther if another
+// one is active.
+func First(ctx context.Context, registries store.Registries, key jwt.Key, now time.Time) (bool, error) {
+	jwk, err := json.Marshal(key.JWK())
+	if err != nil {
+		return false, fmt.Errorf("keys: %w", err)
+	}
+	first := store.SigningKey{
+		ID: key.ID, Reference: key.Reference, Algorithm: key.Algorithm, JWK: string(jwk), State: store.KeyActive, Since: now,
+	}
+	// A conflict may be another's write or, its answer lost, our own: look again.
+	for range 3 {
+		registry, err := registries.Registry(ctx)
+		if err != nil {
+			return false, fmt.Errorf("keys: registry: %w", err)
+		}
+		listed := slices.IndexFunc(registry.Keys, func(k store.SigningKey) bool { return k.ID == key.ID })
+		active := slices.ContainsFunc(registry.Keys, func(k store.SigningKey) bool { return k.State == store.KeyActive })
+		switch {
+		case listed >= 0 && active:
+			return false, nil
+		case listed >= 0:
+			return false, fmt.Errorf("%w, and %s is %s", ErrNoKey, key.ID, registry.Keys[listed].State)
+		case active:
+			return false, ErrOther
+		}
+		err = registries.ReplaceRegistry(ctx, store.Registry{
+			Version: registry.Version + 1, Keys: append(slices.Clone(registry.Keys), first),
+		})
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, store.ErrConflict) {
+			return false, fmt.Errorf("keys: registry: %w", err)
+		}
+	}
+	return false, fmt.Errorf("keys: registry: %w", store.ErrConflict)
+}
+
+// read makes keys of registry entries, active ones first.
+//
+// Entries that this code cannot read, or whose kid is not the thumbprint of their
+// key, are left out: while two versions of the code run, the newer may list what
+// the older does not know. Revoked keys are left out because they are revoked.
+// Keys that are to sign next are not: whoever has read the registry a minute ago
+// sees as next what others sign with already.
+func read(entries []store.SigningKey) (published []jwt.Key, active int) {
+	for _, state := range []string{store.KeyActive, store.KeyNext, store.KeyRetired} {
+		for _, entry := range entries {
+			if entry.State != state {
+				continue
+			}
+			var jwk jose.JSONWebKey
+			if err := json.Unmarshal([]byte(entry.JWK), &jwk); err != nil || !jwk.IsPublic() {
+				continue
+			}
+			if id, err := jwt.Thumbprint(jwk.Key); err != nil || id != entry.ID {
+				continue
+			}
+			published = append(published, jwt.Key{ID: entry.ID, Algorithm: entry.Algorithm, Reference: entry.Reference, Public: jwk.Key})
+		}
+		if state == store.KeyActive {
+			active = len(published)
+		}
+	}
+	return published, active
+}

@@ -1,0 +1,113 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"kmint/pkg/jwt"
+	"kmint/pkg/store"
+)
+
+// A PrivateKey signs with whichever key it is told. Its errors wrap
+// jwt.ErrKeyUnusable and jwt.ErrBusy. Whoever has one can mint.
+type PrivateKey interface {
+	Sign(ctx context.Context, key jwt.Key, digest []byte) ([]byte, error)
+}
+
+// A CachedRegistry is the registry as it was at most a minute ago.
+type CachedRegistry interface {
+	store.RegistryReader
+	// Forget lets the next Registry be read anew.
+	Forget()
+}
+
+// A Ring is the keys of the registry. It is safe for use side by side, and not to
+// be copied.
+type Ring struct {
+	Registry CachedRegistry
+	// Private is nil where nothing is signed.
+	Private PrivateKey
+
+	latest atomic.Pointer[parsed]
+}
+
+var (
+	_ jwt.Signer = (*Ring)(nil)
+	_ jwt.KeySet = (*Ring)(nil)
+)
+
+// parsed is what was made of a registry, so that no request parses keys.
+type parsed struct {
+	registry  store.Registry
+	published []jwt.Key
+	active    int // how many of published are
+}
+
+func (r *Ring) keys(ctx context.Context) (*parsed, error) {
+	registry, err := r.Registry.Registry(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("keys: registry: %w", err)
+	}
+	// The version alone would not do: it starts again with the table.
+	if p := r.latest.Load(); p != nil && p.registry.Version == registry.Version && slices.Equal(p.registry.Keys, registry.Keys) {
+		return p, nil
+	}
+	p := &parsed{registry: registry}
+	p.published, p.active = read(registry.Keys)
+	r.latest.Store(p)
+	return p, nil
+}
+
+// SigningKey is the active key. ErrNoKey if there is none.
+func (r *Ring) SigningKey(ctx context.Context) (jwt.Key, error) {
+	p, err := r.keys(ctx)
+	if err != nil {
+		return jwt.Key{}, err
+	}
+	// Of another algorithm may be what a newer version of the code has activated.
+	i := slices.IndexFunc(p.published[:p.active], func(k jwt.Key) bool { return k.Algorithm == jwt.RS256 })
+	if i < 0 {
+		return jwt.Key{}, ErrNoKey
+	}
+	return p.published[i], nil
+}
+
+// Sign signs with the private half of key. Where that cannot be used, the registry
+// is forgotten, so that whoever asks for the SigningKey again gets the one that
+// has taken its place.
+func (r *Ring) Sign(ctx context.Context, key jwt.Key, digest []byte) ([]byte, error) {
+	signature, err := r.Private.Sign(ctx, key, digest)
+	if errors.Is(err, jwt.ErrKeyUnusable) {
+		r.Registry.Forget()
+	}
+	return signature, err
+}
+
+// Keys are those whose signatures count: all but the revoked. They are shared, and
+// not to be changed.
+func (r *Ring) Keys(ctx context.Context) ([]jwt.Key, error) {
+	p, err := r.keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.published, nil
+}
+
+// JWKS is what Keys are to the public (RFC 7517 §5). The order is stable; the
+// active key comes first, for those that do not look for a kid.
+func (r *Ring) JWKS(ctx context.Context) (jose.JSONWebKeySet, error) {
+	p, err := r.keys(ctx)
+	if err != nil {
+		return jose.JSONWebKeySet{}, err
+	}
+	set := jose.JSONWebKeySet{Keys: make([]jose.JSONWebKey, 0, len(p.published))}
+	for _, k := range p.published {
+		set.Keys = append(set.Keys, k.JWK())
+	}
+	return set, nil
+}

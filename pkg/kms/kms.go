@@ -1,0 +1,130 @@
+// Package kms answers: how is something signed by a key that never leaves AWS KMS?
+//
+// A Signer has digests signed, so no private key is ever in a function, a table
+// or an environment variable, and a token may be longer than the 4,096 bytes
+// that KMS takes as a message. A MAC derives an hourly key for seals, so that
+// sealing costs one call an hour and not one each. Neither decides which key:
+// that is the registry's matter, so signing costs one call and no GetPublicKey.
+package kms
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/smithy-go"
+
+	"kmint/pkg/jwt"
+)
+
+const (
+	// callTimeout bounds each attempt, and attempts each call, under the deadline
+	// of the request.
+	callTimeout = time.Second
+	attempts    = 2
+	// pause is about how long the second attempt waits.
+	pause = 50 * time.Millisecond
+	// maxIdle connections stay open: one Lambda uses two at once, a process that
+	// serves many requests at once more.
+	maxIdle = 32
+)
+
+// NewClient makes the client that every function uses. An HTTP client of another
+// make than the SDK's that cfg brings stays, and with it its timeout.
+func NewClient(cfg aws.Config) *kms.Client {
+	return kms.NewFromConfig(cfg, func(o *kms.Options) {
+		o.Retryer = retryer()
+		client, ours := cfg.HTTPClient.(*awshttp.BuildableClient)
+		if cfg.HTTPClient == nil {
+			client, ours = awshttp.NewBuildableClient(), true
+		}
+		if ours {
+			o.HTTPClient = client.
+				WithTimeout(callTimeout).
+				WithDialerOptions(func(d *net.Dialer) { d.Timeout = callTimeout }).
+				WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = maxIdle })
+		}
+	})
+}
+
+// retryer is the SDK's own, with fewer and quicker attempts: the caller waits.
+// Every operation used here may be done twice.
+func retryer() *retry.Standard {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = attempts
+		o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) {
+			return pause/2 + rand.N(pause), nil
+		})
+	})
+}
+
+// A Signer signs with the KMS keys that its caller names.
+type Signer struct {
+	Client *kms.Client
+}
+
+// Sign returns the RS256 signature (RFC 7518 §3.3) of a SHA-256 digest by the key
+// whose ARN is key.Reference. An error wraps jwt.ErrKeyUnusable where KMS says
+// that the key is disabled, of another kind, to be deleted or gone, and
+// jwt.ErrBusy where KMS throttles, fails or does not answer in time.
+func (s Signer) Sign(ctx context.Context, key jwt.Key, digest []byte) ([]byte, error) {
+	if key.Algorithm != jwt.RS256 {
+		return nil, fmt.Errorf("kms: no signatures by %s", key.Algorithm)
+	}
+	out, err := s.Client.Sign(ctx, &kms.SignInput{
+		KeyId:            &key.Reference,
+		Message:          digest,
+		MessageType:      types.MessageTypeDigest,
+		SigningAlgorithm: types.SigningAlgorithmSpecRsassaPkcs1V15Sha256,
+	})
+	if err != nil {
+		return nil, explain(err)
+	}
+	return out.Signature, nil
+}
+
+// PublicKey is the public half of the key that the ARN names. The errors are
+// those of Sign. Not for the way of a request: what it returns is registered.
+func (s Signer) PublicKey(ctx context.Context, arn string) (crypto.PublicKey, error) {
+	out, err := s.Client.GetPublicKey(ctx, &kms.GetPublicKeyInput{KeyId: &arn})
+	if err != nil {
+		return nil, explain(err)
+	}
+	if out.KeyUsage != types.KeyUsageTypeSignVerify {
+		return nil, fmt.Errorf("kms: %w: it is for %s", jwt.ErrKeyUnusable, out.KeyUsage)
+	}
+	public, err := x509.ParsePKIXPublicKey(out.PublicKey)
+	if err != nil {
+		return nil, fmt.Errorf("kms: public key: %w", err)
+	}
+	return public, nil
+}
+
+// explain tells whether another key may do, or another time.
+func explain(err error) error {
+	var answer smithy.APIError
+	if errors.As(err, &answer) {
+		// AWS KMS API Reference, "Sign", Errors. KeyUnavailableException is none of
+		// these: "You can retry the request."
+		switch answer.ErrorCode() {
+		case "DisabledException", "KMSInvalidStateException", "NotFoundException", "InvalidKeyUsageException":
+			return fmt.Errorf("kms: %w: %w", jwt.ErrKeyUnusable, err)
+		}
+	}
+	// What is worth another attempt is worth one of the caller's too.
+	if errors.Is(err, context.DeadlineExceeded) || retry.NewStandard().IsErrorRetryable(err) {
+		return fmt.Errorf("kms: %w: %w", jwt.ErrBusy, err)
+	}
+	return fmt.Errorf("kms: %w", err)
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"time"
+
+	"kmint/infra/rig/ddb"
+	"kmint/infra/rig/kmstest"
+)
+
+// backends are what the functions reach in AWS, here and seeded.
+type backends struct {
+	// DynamoDB and KMS are their addresses.
+	DynamoDB, KMS string
+	Tables        ddb.Tables
+	// MACKey is the ARN of the HMAC_256 key.
+	MACKey string
+	stops  []func() error
+}
+
+// Stop ends them.
+func (b *backends) Stop() error {
+	var errs []error
+	for _, stop := range b.stops {
+		errs = append(errs, stop())
+	}
+	return errors.Join(errs...)
+}
+
+// startBackends starts both, and imports the example as an owner does after a
+// deploy.
+func startBackends(ctx context.Context, root string) (_ *backends, err error) {
+	b := &backends{Tables: ddb.Tables{Config: "kmint-config", Users: "kmint-users", Grants: "kmint-grants"}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.Stop())
+		}
+	}()
+	db, err := ddb.Start()
+	if err != nil {
+		return nil, err
+	}
+	b.DynamoDB, b.stops = db.URL, append(b.stops, db.Stop)
+	if err := ddb.CreateTables(ctx, db.Client(), b.Tables); err != nil {
+		return nil, err
+	}
+
+	keys := kmstest.New()
+	signingKey, err := keys.Create(kmstest.RSA2048)
+	if err != nil {
+		return nil, err
+	}
+	if b.MACKey, err = keys.Create(kmstest.HMAC256); err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{Handler: keys, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(listener) }()
+	b.KMS, b.stops = "http://"+listener.Addr().String(), append(b.stops, server.Close)
+
+	seed := exec.CommandContext(ctx, "go", "run", "./infra/kmint", "import",
+		"--config-table", b.Tables.Config, "--users-table", b.Tables.Users,
+		"--signing-key", signingKey, "--issuer", issuer, "--seed", "infra/examples/seed.json")
+	seed.Dir = root
+	seed.Env = append(os.Environ(), "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
+		"AWS_ENDPOINT_URL_DYNAMODB="+b.DynamoDB, "AWS_ENDPOINT_URL_KMS="+b.KMS)
+	if out, err := seed.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("kmint import: %w: %s", err, out)
+	}
+	return b, nil
+}

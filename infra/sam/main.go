@@ -1,0 +1,139 @@
+// Command sam answers: how do the built functions run in Lambda's own container,
+// on this machine?
+//
+// It builds the functions for this machine, starts DynamoDB Local and the KMS
+// test server, seeded, and prints the `sam local` commands that now work; it ends
+// both when it is interrupted. Where there is no Docker it starts podman, on a
+// base image that it makes itself.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Where `sam local` looks without being told: its own build folder, and the file
+// of variables that samconfig.toml names.
+const (
+	buildDir  = ".aws-sam/build"
+	variables = ".tmp/sam-local/env.json"
+)
+
+// issuer is what `sam local start-api` listens on.
+const issuer = "http://127.0.0.1:3000/"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Stdout)
+	stop()
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "sam-local:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer) error {
+	c, err := findCLI(os.Stderr)
+	if err != nil {
+		return err
+	}
+	s, err := start(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer s.Stop()
+	if err := s.WriteVariables(filepath.Join(c.Root, variables)); err != nil {
+		return err
+	}
+	if err := c.Build(ctx, buildDir); err != nil {
+		return err
+	}
+	prefix := strings.Join(append(s.Engine.Environment, "sam local"), " ")
+	flags := strings.Join(append([]string{""}, s.Engine.Flags...), " ")
+	_, _ = fmt.Fprintf(out, `
+DynamoDB Local and the KMS test server are up, seeded from infra/examples/seed.json.
+In another terminal:
+
+  %[1]s invoke TokenFunction -e events/token/client_credentials.json%[2]s
+  %[1]s start-api%[2]s
+
+Ctrl-C ends them.
+`, prefix, flags)
+	<-ctx.Done()
+	return nil
+}
+
+// A setup is everything that runs beside sam.
+type setup struct {
+	Engine engine
+	// Variables are set in each function that declares them.
+	Variables map[string]string
+	stops     []func() error
+}
+
+// Stop ends all of it, the last first.
+func (s *setup) Stop() {
+	for i := len(s.stops) - 1; i >= 0; i-- {
+		if err := s.stops[i](); err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, "sam-local:", err)
+		}
+	}
+}
+
+// start starts the engine and the seeded backends.
+func start(ctx context.Context, c cli) (_ *setup, err error) {
+	s := &setup{}
+	defer func() {
+		if err != nil {
+			s.Stop()
+		}
+	}()
+	scratch, err := os.MkdirTemp("", "kmint-sam-")
+	if err != nil {
+		return nil, err
+	}
+	s.stops = append(s.stops, func() error { return os.RemoveAll(scratch) })
+	if s.Engine, err = findEngine(ctx, scratch); err != nil {
+		return nil, err
+	}
+	s.stops = append(s.stops, s.Engine.Stop)
+	b, err := startBackends(ctx, c.Root)
+	if err != nil {
+		return nil, err
+	}
+	s.stops = append(s.stops, b.Stop)
+	s.Variables = map[string]string{
+		"CONFIG_TABLE": b.Tables.Config,
+		"USERS_TABLE":  b.Tables.Users,
+		"GRANTS_TABLE": b.Tables.Grants,
+		"MAC_KEY":      b.MACKey,
+	}
+	for variable, service := range map[string]string{"AWS_ENDPOINT_URL_DYNAMODB": b.DynamoDB, "AWS_ENDPOINT_URL_KMS": b.KMS} {
+		address, stop, err := expose(service, s.Engine)
+		if err != nil {
+			return nil, err
+		}
+		s.stops = append(s.stops, stop)
+		s.Variables[variable] = address
+	}
+	return s, nil
+}
+
+// WriteVariables writes the file for --env-vars.
+func (s *setup) WriteVariables(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return err
+	}
+	content, err := json.MarshalIndent(map[string]any{"Parameters": s.Variables}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(content, '\n'), 0o600)
+}

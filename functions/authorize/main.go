@@ -31,7 +31,7 @@ func main() {
 	authorize := server.Authorize{
 		Issuer:  env.Issuer,
 		Clients: db, APIs: db, Settings: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
-		MAC: &kms.MAC{Client: kms.NewClient(sdk), KeyID: env.MACKey},
+		MAC: &kms.MAC{Client: kms.NewClient(sdk), Key: env.MACKey},
 		Now: time.Now, Log: env.Logger(version),
 	}
 	lambda.Start(httpadapter.NewV2(authorize.Handler()).ProxyWithContext)

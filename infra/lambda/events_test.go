@@ -1,0 +1,256 @@
+package lambda
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"kmint/pkg/jwt"
+	"kmint/pkg/kms"
+	"kmint/pkg/token"
+)
+
+// script is every event, in an order in which each finds what it needs. The
+// second word tells values of one kind apart: a code that comes of a step with
+// the word web is ${code.web}.
+var script = [][2]string{
+	{"discovery/openid_configuration"},
+	{"discovery/oauth_authorization_server"},
+	{"discovery/jwks"},
+	{"discovery/jwks_not_modified"},
+	{"discovery/jwks_post"},
+	{"discovery/preflight"},
+
+	{"token/client_credentials", "service"},
+	{"token/client_credentials_json", "json"},
+	{"token/own_path", "own"},
+	{"token/unknown_path"},
+	{"token/wrong_secret"},
+	{"token/repeated_parameter"},
+	{"token/oversized_body"},
+	{"token/get"},
+	{"token/preflight"},
+
+	// A person logs in. Who has no session gets none by asking.
+	{"authorize/no_session"},
+	{"authorize/login_page"},
+	{"authorize/wrong_password"},
+	{"authorize/foreign_form"},
+	{"authorize/login", "web"},
+	{"authorize/foreign_redirect_uri"},
+	{"authorize/repeated_parameter"},
+
+	// The code is good once, and only for its client; the second time ends what
+	// came of the first.
+	{"token/other_client"},
+	{"token/authorization_code", "web"},
+	{"userinfo/get"},
+	{"userinfo/post"},
+	{"userinfo/token_in_url"},
+	{"token/replayed_code"},
+	{"userinfo/revoked_grant"},
+
+	{"userinfo/no_token"},
+	{"userinfo/garbage_token"},
+	{"userinfo/expired_token"},
+	{"userinfo/client_token"},
+	{"userinfo/preflight"},
+
+	// The session gives another client a code without a page. A wrong guess at the
+	// verifier does not burn it.
+	{"authorize/session", "spa"},
+	{"token/wrong_verifier"},
+	{"token/authorization_code_pkce", "spa"},
+	{"token/refresh_token", "rotated"},
+	{"token/replayed_refresh_token"},
+	{"token/revoked_refresh_token"},
+}
+
+// rewrite is the environment variable by which golden files are written anew.
+const rewrite = "GOLDEN"
+
+// TestEvents runs the script. What must be there and is not, or is there and is
+// not expected, fails it; golden files are only written with GOLDEN=write, which
+// fails it too.
+func TestEvents(t *testing.T) {
+	checkScript(t)
+	r := newRig(t)
+	h := &house{functions: map[string]*Environment{}, known: map[string]any{"expired_token": r.expiredToken(t)}}
+	for _, name := range []string{"discovery", "token", "authorize", "userinfo"} {
+		e := r.start(t, name)
+		t.Cleanup(func() {
+			if err := e.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		h.functions[name] = e
+	}
+	for _, step := range script {
+		// What comes after a step that failed would fail for want of it.
+		if !t.Run(step[0], func(t *testing.T) { h.step(t, step[0], step[1]) }) {
+			t.Fatalf("%s failed, and with it the rest", step[0])
+		}
+	}
+	if os.Getenv(rewrite) == "write" {
+		t.Fatal("golden files are written; read them, and run this again without " + rewrite)
+	}
+}
+
+// checkScript: a file that no step uses proves nothing.
+func checkScript(t *testing.T) {
+	t.Helper()
+	files := eventFiles(t)
+	var steps []string
+	for _, step := range script {
+		steps = append(steps, step[0])
+	}
+	slices.Sort(files)
+	slices.Sort(steps)
+	if !slices.Equal(files, steps) {
+		t.Fatalf("events/ and the script differ:\n%q\n%q", files, steps)
+	}
+}
+
+// A house is the four functions, and what their answers gave.
+type house struct {
+	functions map[string]*Environment
+	keys      keySet
+	known     map[string]any
+	// secrets are those of the events so far.
+	secrets []string
+	logged  []string
+}
+
+func (h *house) step(t *testing.T, name, which string) {
+	event, err := fill(readEvent(t, name), h.known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	function, _, _ := strings.Cut(name, "/")
+	environment := h.functions[function]
+	s := sight{began: time.Now().Truncate(time.Millisecond), known: h.known, kept: map[string]any{}}
+	payload, id, err := environment.Invoke(t.Context(), event)
+	if err != nil {
+		lines, _ := environment.Log()
+		t.Fatalf("%v\n%s", err, strings.Join(lines, "\n"))
+	}
+	s.ended, s.id = time.Now(), id
+	lines, err := environment.Log()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.tree = h.see(t, name, payload, lines)
+	s.keys = h.keys
+
+	h.compare(t, name, which, s)
+	maps.Copy(h.known, s.kept)
+	h.secrets = append(h.secrets, secretsOf(t, event)...)
+	h.logged = append(h.logged, lines...)
+	h.checkLog(t, s, lines)
+}
+
+// see makes the tree that a golden file is compared with.
+func (h *house) see(t *testing.T, name string, payload []byte, lines []string) map[string]any {
+	t.Helper()
+	response := readTree(t, payload).(map[string]any)
+	headers := response["headers"].(map[string]any)
+	tokens := map[string]any{}
+	if headers["Content-Type"] == "application/json" {
+		response["body"] = readTree(t, []byte(response["body"].(string)))
+	}
+	if name == "discovery/jwks" {
+		var err error
+		if h.keys, err = readKeySet(response["body"]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	members, _ := response["body"].(map[string]any)
+	for _, member := range []string{"access_token", "id_token"} {
+		compact, ok := members[member].(string)
+		if !ok {
+			continue
+		}
+		seen, err := h.keys.verify(compact)
+		if err != nil {
+			t.Fatalf("%s: %v", member, err)
+		}
+		tokens[member] = seen
+	}
+	log := []any{}
+	for _, line := range lines {
+		log = append(log, readTree(t, []byte(line)))
+	}
+	return map[string]any{"response": response, "tokens": tokens, "log": log}
+}
+
+func (h *house) compare(t *testing.T, name, which string, s sight) {
+	t.Helper()
+	if os.Getenv(rewrite) == "write" {
+		writeGolden(t, name, template(name, which, "", s.tree, h.known))
+	}
+	golden, err := os.ReadFile(goldenPath(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("there is no golden file; %s=write writes one", rewrite)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if differences := match("", readTree(t, golden), s.tree, s.kept); len(differences) > 0 {
+		t.Fatal(strings.Join(differences, "\n"))
+	}
+	if problems := checkKept(s); len(problems) > 0 {
+		t.Fatal(strings.Join(problems, "\n"))
+	}
+}
+
+// checkLog: one line for each request, with the cause of a refusal, and no secret
+// of this or an earlier step in any of them.
+func (h *house) checkLog(t *testing.T, s sight, lines []string) {
+	t.Helper()
+	if len(lines) != 1 {
+		t.Fatalf("%d log lines: %s", len(lines), strings.Join(lines, "\n"))
+	}
+	line := s.tree["log"].([]any)[0].(map[string]any)
+	status := s.at("response.statusCode")
+	if line["status"] != status || line["request_id"] != s.id || line["version"] != version {
+		t.Errorf("the line is not the request's: %s", lines[0])
+	}
+	body, _ := s.at("response.body.error").(string)
+	location, _ := s.at("response.headers.Location").(string)
+	if refused := show(status) >= "400" || body != "" || strings.Contains(location, "error="); refused != (line["reason"] != nil) {
+		t.Errorf("refused: %v, and the line is %s", refused, lines[0])
+	}
+	secrets := slices.Clone(h.secrets)
+	for name, value := range h.known {
+		kindName, _, _ := strings.Cut(name, ".")
+		if text, ok := value.(string); ok && kinds[kindName].secret {
+			secrets = append(secrets, text)
+		}
+	}
+	for _, line := range h.logged {
+		for _, secret := range secrets {
+			if secret != "" && strings.Contains(line, secret) {
+				t.Fatalf("the log holds a secret: %s", line)
+			}
+		}
+	}
+}
+
+// expiredToken was good once: signed by the real key, and of the right kind.
+func (r *rig) expiredToken(t *testing.T) string {
+	t.Helper()
+	signer := signer{kms.Signer{Client: kms.NewClient(r.kmsConfig())}, r.signingKey}
+	expired, err := jwt.Sign(t.Context(), signer, jwt.TypAccessToken, token.AccessToken{
+		Issuer: issuer, Subject: "demo-user", Audience: jwt.Audience{token.UserinfoAudience(issuer)},
+		Expiry: 1_700_086_400, IssuedAt: 1_700_000_000, ID: "0000000000000000000000000000000000000000000", ClientID: "demo-web", Scope: "openid",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return expired
+}

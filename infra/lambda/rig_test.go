@@ -1,0 +1,163 @@
+package lambda
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"kmint/infra/rig/ddb"
+	"kmint/infra/rig/kmstest"
+	"kmint/pkg/jwt"
+	"kmint/pkg/keys"
+	"kmint/pkg/kms"
+)
+
+const (
+	issuer  = "https://auth.example.com/"
+	version = "v0.0.0-test"
+)
+
+// A rig is what stands behind the functions: DynamoDB Local and a KMS, set up as
+// an owner does, by `kmint import`.
+type rig struct {
+	db     *ddb.Local
+	tables ddb.Tables
+	kms    *kmstest.Server
+	kmsURL string
+	// keys by purpose
+	signingKey, macKey string
+}
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	prefix := "kmint-" + strings.ToLower(rand.Text()[:8])
+	r := &rig{
+		db:     ddb.ForTest(t),
+		tables: ddb.Tables{Config: prefix + "-config", Users: prefix + "-users", Grants: prefix + "-grants"},
+		kms:    kmstest.New(),
+	}
+	server := httptest.NewServer(r.kms)
+	t.Cleanup(server.Close)
+	r.kmsURL = server.URL
+	if err := ddb.CreateTables(t.Context(), r.db.Client(), r.tables); err != nil {
+		t.Fatal(err)
+	}
+	for key, spec := range map[*string]string{&r.signingKey: kmstest.RSA2048, &r.macKey: kmstest.HMAC256} {
+		var err error
+		if *key, err = r.kms.Create(spec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.seed(t)
+	return r
+}
+
+// seed runs `kmint import` over the example, twice: the second time must find
+// nothing to do.
+func (r *rig) seed(t testing.TB) {
+	t.Helper()
+	kmint := goBuild(t, "infra/kmint", "kmint")
+	for _, again := range []bool{false, true} {
+		command := exec.CommandContext(t.Context(), kmint, "import",
+			"--config-table", r.tables.Config, "--users-table", r.tables.Users,
+			"--signing-key", r.signingKey, "--issuer", issuer, "--seed", filepath.Join(root, "infra/examples/seed.json"))
+		command.Env = []string{
+			"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=example", "AWS_SECRET_ACCESS_KEY=example",
+			"AWS_ENDPOINT_URL_DYNAMODB=" + r.db.URL, "AWS_ENDPOINT_URL_KMS=" + r.kmsURL,
+		}
+		out, err := command.CombinedOutput()
+		if err != nil {
+			t.Fatalf("kmint import: %v\n%s", err, out)
+		}
+		changes, _, _ := strings.Cut(string(out), "\n\n")
+		for change := range strings.Lines(changes) {
+			if strings.HasPrefix(change, "unchanged ") != again {
+				t.Errorf("kmint import, again: %v, says %s", again, change)
+			}
+		}
+	}
+}
+
+// env is the function's own environment, as template.yaml gives it.
+func (r *rig) env(function string) map[string]string {
+	env := map[string]string{
+		"ISSUER":                    issuer,
+		"LOG":                       "info",
+		"CONFIG_TABLE":              r.tables.Config,
+		"AWS_ENDPOINT_URL_DYNAMODB": r.db.URL,
+	}
+	people := map[string]string{"USERS_TABLE": r.tables.Users, "GRANTS_TABLE": r.tables.Grants}
+	switch function {
+	case "token":
+		maps.Copy(env, people)
+		maps.Copy(env, map[string]string{"TOKEN_PATH": "/oauth2/token", "AWS_ENDPOINT_URL_KMS": r.kmsURL})
+	case "authorize":
+		maps.Copy(env, people)
+		maps.Copy(env, map[string]string{"MAC_KEY": r.macKey, "AWS_ENDPOINT_URL_KMS": r.kmsURL})
+	case "userinfo":
+		maps.Copy(env, people)
+	case "discovery":
+		env["TOKEN_PATH"] = "/oauth/token"
+	}
+	return env
+}
+
+// start builds a function as the Makefile does, but for this machine, and starts
+// it.
+func (r *rig) start(t testing.TB, function string) *Environment {
+	t.Helper()
+	e, err := Start(t.Context(), Function{Name: "kmint-" + function, Bootstrap: buildFunction(t, function), Env: r.env(function)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func buildFunction(t testing.TB, function string) string {
+	t.Helper()
+	return goBuild(t, "functions/"+function, "bootstrap",
+		"-trimpath", "-buildvcs=false", "-tags", "lambda.norpc", "-ldflags", "-s -w -X main.version="+version)
+}
+
+// goBuild builds a program of the module, without cgo, for this machine.
+func goBuild(t testing.TB, dir, name string, flags ...string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), name)
+	command := exec.CommandContext(t.Context(), "go", append(append([]string{"build", "-o", program}, flags...), "./"+dir)...)
+	command.Dir = root
+	command.Env = append(command.Environ(), "CGO_ENABLED=0")
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Fatal(fmt.Errorf("go build ./%s: %w\n%s", dir, err, out))
+	}
+	return program
+}
+
+func (r *rig) kmsConfig() aws.Config {
+	config := r.db.Config()
+	config.BaseEndpoint = &r.kmsURL
+	return config
+}
+
+// A signer signs with the one key.
+type signer struct {
+	kms.Signer
+	arn string
+}
+
+var _ jwt.Signer = signer{}
+
+func (s signer) SigningKey(ctx context.Context) (jwt.Key, error) {
+	public, err := s.PublicKey(ctx, s.arn)
+	if err != nil {
+		return jwt.Key{}, err
+	}
+	return keys.New(public, s.arn)
+}

@@ -92,6 +92,9 @@ func (i *importer) readStack(ctx context.Context, cfg aws.Config) error {
 	if err != nil {
 		return fmt.Errorf("the stack %s cannot be read: %w", i.Stack, err)
 	}
+	if len(answer.Stacks) != 1 {
+		return fmt.Errorf("there is no stack %s", i.Stack)
+	}
 	for _, output := range answer.Stacks[0].Outputs {
 		field, known := map[string]*string{
 			"ConfigTable": &i.ConfigTable, "UsersTable": &i.UsersTable, "SigningKeyArn": &i.SigningKey,

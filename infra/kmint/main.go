@@ -10,7 +10,10 @@ package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,25 +27,27 @@ configuration file. Done twice, the second time writes nothing.
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	info, err := os.Stdout.Stat()
+	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, terminal)
 	stop()
 	os.Exit(code)
 }
 
 // run returns the exit code: 0, 1 for what went wrong, 2 for how it was called.
-func run(ctx context.Context, args []string, out, errs *os.File) int {
+func run(ctx context.Context, args []string, out, errs io.Writer, terminal bool) int {
 	if len(args) == 0 || args[0] != "import" {
 		_, _ = fmt.Fprint(errs, usage)
 		return 2
 	}
 	i, err := parseImport(args[1:], errs)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
 	if err != nil {
 		return 2
 	}
-	i.Out = out
-	if info, err := out.Stat(); err == nil {
-		i.Terminal = info.Mode()&os.ModeCharDevice != 0
-	}
+	i.Out, i.Terminal = out, terminal
 	if err := i.run(ctx); err != nil {
 		_, _ = fmt.Fprintf(errs, "kmint: %v\n", err)
 		return 1

@@ -1,0 +1,331 @@
+package main
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+
+	"kmint/infra/rig/ddb"
+	"kmint/infra/rig/kmstest"
+	"kmint/pkg/dynamo"
+	"kmint/pkg/keys"
+	"kmint/pkg/kms"
+	"kmint/pkg/store"
+)
+
+const example = "../examples/seed.json"
+
+// An account is DynamoDB Local, the KMS test server and three tables, found by
+// the SDK through its own variables.
+type account struct {
+	t     *testing.T
+	store *dynamo.Store
+	kms   *kmstest.Server
+	key   string
+}
+
+var accounts atomic.Int64
+
+func newAccount(t *testing.T) account {
+	t.Helper()
+	local := ddb.ForTest(t)
+	n := accounts.Add(1)
+	a := account{t: t, kms: kmstest.New(), store: &dynamo.Store{
+		DB:          dynamo.NewClient(local.Config()),
+		ConfigTable: fmt.Sprintf("kmint-config-%d", n), UsersTable: fmt.Sprintf("kmint-users-%d", n), GrantsTable: fmt.Sprintf("kmint-grants-%d", n),
+	}}
+	err := ddb.CreateTables(t.Context(), local.Client(), ddb.Tables{Config: a.store.ConfigTable, Users: a.store.UsersTable, Grants: a.store.GrantsTable})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.key, err = a.kms.Create(kmstest.RSA2048); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(a.kms)
+	t.Cleanup(server.Close)
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL_DYNAMODB": local.URL, "AWS_ENDPOINT_URL_KMS": server.URL, "AWS_REGION": "us-east-1",
+		"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true",
+		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_PROFILE": "",
+	} {
+		t.Setenv(name, value)
+	}
+	return a
+}
+
+func (a account) config() aws.Config {
+	a.t.Helper()
+	cfg, err := awsconfig.LoadDefaultConfig(a.t.Context())
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return cfg
+}
+
+// flags name everything.
+func (a account) flags(more ...string) []string {
+	return append([]string{
+		"import", "--config-table", a.store.ConfigTable, "--users-table", a.store.UsersTable,
+		"--signing-key", a.key, "--issuer", "https://login.example.com/",
+	}, more...)
+}
+
+func try(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = run(t.Context(), args, &o, &e, false)
+	return code, o.String(), e.String()
+}
+
+func good(t *testing.T, args ...string) string {
+	t.Helper()
+	code, out, errs := try(t, args...)
+	if code != 0 || errs != "" {
+		t.Fatalf("exit %d\n%s%s", code, out, errs)
+	}
+	return out
+}
+
+func TestImport(t *testing.T) {
+	a := newAccount(t)
+	ctx := t.Context()
+	public, err := kms.Signer{Client: kms.NewClient(a.config())}.PublicKey(ctx, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := keys.New(public, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"created signing key " + key.ID, "created issuer https://login.example.com/", "created api https://orders.example.com/",
+		"created client demo-service", "created client demo-web", "created client demo-spa", "created user demo-user",
+		"changed server (default_audience)",
+	}
+
+	dry := good(t, a.flags("--seed", example, "--dry-run")...)
+	if got := strings.Split(strings.TrimSpace(dry), "\n"); !slices.Equal(got, prefixed("dry run: ", want)) {
+		t.Errorf("dry run:\n%s", dry)
+	}
+	if _, err := a.store.Issuer(ctx); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a dry run wrote the issuer: %v", err)
+	}
+	if registry, err := a.store.Registry(ctx); err != nil || registry.Version != 0 {
+		t.Errorf("a dry run wrote the registry: %+v, %v", registry, err)
+	}
+	if _, err := a.store.Client(ctx, "demo-web"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a dry run wrote a client: %v", err)
+	}
+
+	out := good(t, a.flags("--seed", example)...)
+	lines, curl, _ := strings.Cut(out, "\n\n")
+	if got := strings.Split(lines, "\n"); !slices.Equal(got, want) {
+		t.Errorf("import:\n%s", lines)
+	}
+	wantCurl := `Get a token (CLIENT_SECRET is the client_secret of demo-service):
+  curl https://login.example.com/oauth/token \
+    -u demo-service:"$CLIENT_SECRET" \
+    -d grant_type=client_credentials
+`
+	if curl != wantCurl {
+		t.Errorf("curl:\n%s", curl)
+	}
+	registry, err := a.store.Registry(ctx)
+	if err != nil || registry.Version != 1 || len(registry.Keys) != 1 || registry.Keys[0].ID != key.ID ||
+		registry.Keys[0].Reference != a.key || registry.Keys[0].State != store.KeyActive {
+		t.Errorf("registry = %+v, %v", registry, err)
+	}
+	if issuer, err := a.store.Issuer(ctx); issuer != "https://login.example.com/" || err != nil {
+		t.Errorf("issuer = %s, %v", issuer, err)
+	}
+	user, err := a.store.User(ctx, "demo-user")
+	if match, _ := store.MatchPassword("correct horse battery staple", user.PasswordHash); !match || err != nil {
+		t.Errorf("user = %+v, %v", user, err)
+	}
+
+	again := good(t, a.flags("--seed", example)...)
+	lines, _, _ = strings.Cut(again, "\n\n")
+	for line := range strings.Lines(lines) {
+		if !strings.HasPrefix(line, "unchanged ") {
+			t.Errorf("the second time: %s", line)
+		}
+	}
+	if after, err := a.store.User(ctx, "demo-user"); err != nil || after.PasswordHash != user.PasswordHash {
+		t.Errorf("the second time the password was hashed anew: %v", err)
+	}
+
+	var terminal bytes.Buffer
+	if code := run(ctx, a.flags("--seed", example), &terminal, &terminal, true); code != 0 || !strings.Contains(terminal.String(), "-u demo-service:demo-service-secret-used-in-examples-only") {
+		t.Errorf("on a terminal: %d\n%s", code, &terminal)
+	}
+
+	moved := good(t, slices.Concat(a.flags()[:len(a.flags())-1], []string{"https://id.example.com"})...)
+	if !strings.Contains(moved, "changed issuer from https://login.example.com/ to https://id.example.com;") {
+		t.Errorf("another issuer:\n%s", moved)
+	}
+}
+
+func prefixed(prefix string, lines []string) []string {
+	var all []string
+	for _, line := range lines {
+		all = append(all, prefix+line)
+	}
+	return all
+}
+
+// The first key was rotated away: an import leaves what signs now alone.
+func TestImportAfterRotation(t *testing.T) {
+	a := newAccount(t)
+	other, err := a.kms.Create(kmstest.RSA2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := kms.Signer{Client: kms.NewClient(a.config())}.PublicKey(t.Context(), other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := keys.New(public, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keys.First(t.Context(), a.store, key, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if out := good(t, a.flags()...); !strings.HasPrefix(out, "unchanged signing key: another one than "+a.key+" is active\n") {
+		t.Error(out)
+	}
+	if registry, err := a.store.Registry(t.Context()); err != nil || len(registry.Keys) != 1 || registry.Keys[0].ID != key.ID {
+		t.Errorf("registry = %+v, %v", registry, err)
+	}
+}
+
+func TestImportStack(t *testing.T) {
+	a := newAccount(t)
+	outputs := map[string]string{
+		"ConfigTable": a.store.ConfigTable, "UsersTable": a.store.UsersTable, "SigningKeyArn": a.key,
+		"Issuer": "https://abc.execute-api.us-east-1.amazonaws.com/", "TokenEndpoint": "https://abc.execute-api.us-east-1.amazonaws.com/my/token",
+		"JwksUri": "https://abc.execute-api.us-east-1.amazonaws.com/.well-known/jwks.json",
+	}
+	server := httptest.NewServer(stacks(map[string]map[string]string{"kmint": outputs, "another": {"Url": "x"}}))
+	t.Cleanup(server.Close)
+	t.Setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", server.URL)
+
+	out := good(t, "import", "--stack", "kmint", "--seed", example)
+	for _, want := range []string{"created issuer https://abc.execute-api.us-east-1.amazonaws.com/\n", "curl https://abc.execute-api.us-east-1.amazonaws.com/my/token "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	// A flag differs from the stack.
+	if out := good(t, "import", "--stack", "kmint", "--issuer", "https://login.example.com/"); !strings.Contains(out, "to https://login.example.com/;") {
+		t.Error(out)
+	}
+	for stack, want := range map[string]string{
+		"another": "kmint: the stack another has no output for --config-table, --users-table, --signing-key, --issuer; is it one of kmint's?\n",
+		"nowhere": "kmint: the stack nowhere cannot be read: ",
+	} {
+		if code, out, errs := try(t, "import", "--stack", stack); code != 1 || out != "" || !strings.HasPrefix(errs, want) {
+			t.Errorf("%s: exit %d\n%s%s", stack, code, out, errs)
+		}
+	}
+}
+
+// stacks answers DescribeStacks as CloudFormation does.
+func stacks(known map[string]map[string]string) http.Handler {
+	type output struct {
+		Key   string `xml:"OutputKey"`
+		Value string `xml:"OutputValue"`
+	}
+	type stack struct {
+		Name    string   `xml:"StackName"`
+		Status  string   `xml:"StackStatus"`
+		Created string   `xml:"CreationTime"`
+		Outputs []output `xml:"Outputs>member"`
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/xml")
+		outputs, ok := known[r.FormValue("StackName")]
+		if !ok || r.FormValue("Action") != "DescribeStacks" {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack does not exist</Message></Error></ErrorResponse>`))
+			return
+		}
+		var answer struct {
+			XMLName xml.Name `xml:"DescribeStacksResponse"`
+			Stacks  []stack  `xml:"DescribeStacksResult>Stacks>member"`
+		}
+		s := stack{Name: r.FormValue("StackName"), Status: "CREATE_COMPLETE", Created: "2026-01-01T00:00:00Z"}
+		for key, value := range outputs {
+			s.Outputs = append(s.Outputs, output{key, value})
+		}
+		answer.Stacks = []stack{s}
+		_ = xml.NewEncoder(w).Encode(answer)
+	})
+}
+
+func TestImportRefused(t *testing.T) {
+	a := newAccount(t)
+	mac, err := a.kms.Create(kmstest.HMAC256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func(text string) string {
+		path := filepath.Join(t.TempDir(), "seed.json")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	replaced := func(flag, value string) []string {
+		flags := a.flags()
+		flags[slices.Index(flags, flag)+1] = value
+		return flags
+	}
+	for _, test := range []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"no command", nil, 2, "usage: kmint import"},
+		{"another command", []string{"export"}, 2, "usage: kmint import"},
+		{"unknown flag", []string{"import", "--table", "x"}, 2, "flag provided but not defined: -table"},
+		{"argument", a.flags("seed.json"), 2, `kmint: "seed.json" is no flag`},
+		{"nothing named", []string{"import"}, 2, "kmint: name the --stack, or else --config-table, --users-table, --signing-key, --issuer"},
+		{"no seed", a.flags("--seed", filepath.Join(t.TempDir(), "none.json")), 1, "kmint: open "},
+		{"wrong seed", a.flags("--seed", file(`{"clients": [{}], "x": 1}`)), 1, "kmint: "},
+		{"seed that does not fit", a.flags("--seed", file(`{"apis": [{"identifier": "https://login.example.com/userinfo"}]}`)), 1, "kmint: "},
+		{"issuer", replaced("--issuer", "http://login.example.com/"), 1, `kmint: the issuer "http://login.example.com/" is not https`},
+		{"key for something else", replaced("--signing-key", mac), 1, "kmint: the public key of " + mac + " cannot be read: "},
+		{"no table", replaced("--config-table", "nowhere"), 1, "kmint: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			code, out, errs := try(t, test.args...)
+			if code != test.code || out != "" || !strings.HasPrefix(errs, test.want) {
+				t.Errorf("exit %d\n%s%s", code, out, errs)
+			}
+		})
+	}
+	if registry, err := a.store.Registry(t.Context()); err != nil || registry.Version != 0 {
+		t.Errorf("something was written: %+v, %v", registry, err)
+	}
+	if _, err := a.store.Issuer(t.Context()); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the issuer was written: %v", err)
+	}
+	if code, _, errs := try(t, "import", "--help"); code != 0 || !strings.Contains(errs, "-dry-run") {
+		t.Errorf("--help: exit %d\n%s", code, errs)
+	}
+}

@@ -1,7 +1,6 @@
 package infra_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -15,8 +14,13 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"kmint/pkg/dynamo"
+	"kmint/pkg/jwt"
+	"kmint/pkg/keys"
+	ours "kmint/pkg/kms"
+	"kmint/pkg/session"
 )
 
 // TestStoreCalls holds the table implied against what package dynamo asks of
@@ -67,6 +71,32 @@ func storeInterfaces() map[string]reflect.Type {
 	return found
 }
 
+// TestKeyCalls does the same for KMS, where what matters beside the action is
+// how: of digests, and by which algorithm.
+func TestKeyCalls(t *testing.T) {
+	r := &recorder{calls: map[string]bool{}}
+	client := kms.NewFromConfig(aws.Config{Region: "us-east-1", Credentials: someone, HTTPClient: r})
+	for name, use := range map[string]func() error{
+		"keys.PrivateKey": func() error {
+			var key keys.PrivateKey = ours.Signer{Client: client}
+			_, err := key.Sign(t.Context(), jwt.Key{Reference: "x", Algorithm: jwt.RS256}, make([]byte, 32))
+			return err
+		},
+		"session.MAC": func() error {
+			var mac session.MAC = &ours.MAC{Client: client, Key: "x"}
+			_, err := mac.HourlyKey(t.Context(), "x", 1)
+			return err
+		},
+	} {
+		clear(r.calls)
+		_ = use() // the answer is empty
+		words := strings.Fields(implied[name][0])
+		if want := words[0] + " " + words[len(words)-1]; len(r.calls) != 1 || !r.calls[want] {
+			t.Errorf("%s calls %v, the table says %s", name, r.calls, want)
+		}
+	}
+}
+
 // argument makes a value in which every text is x and every time is set.
 func argument(ctx context.Context, t reflect.Type) reflect.Value {
 	v := reflect.New(t).Elem()
@@ -91,8 +121,8 @@ var someone = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials
 	return aws.Credentials{AccessKeyID: "x", SecretAccessKey: "x"}, nil
 })
 
-// A recorder answers as DynamoDB does, and keeps which action was asked for on
-// which table and which kind of item.
+// A recorder answers as DynamoDB and KMS do, and keeps which action was asked for
+// on which table and which kind of item.
 type recorder struct {
 	calls map[string]bool
 	// refuse says that no condition holds.
@@ -110,24 +140,32 @@ func (r *recorder) Do(request *http.Request) (*http.Response, error) {
 	var asked struct {
 		TableName, ConditionExpression string
 		Key, Item                      item
+		MessageType, MacAlgorithm      string
 	}
 	if err := json.Unmarshal(body, &asked); err != nil {
 		return nil, err
 	}
-	_, action, _ := strings.Cut(request.Header.Get("X-Amz-Target"), ".")
+	service, action, _ := strings.Cut(request.Header.Get("X-Amz-Target"), ".")
+	if service == "TrentService" {
+		r.calls["kms:"+action+" "+asked.MessageType+asked.MacAlgorithm] = true
+		return answer(request, http.StatusOK, `{}`), nil
+	}
 	key := asked.Key.PK.S + asked.Item.PK.S
 	if kind, _, ok := strings.Cut(key, "#"); ok {
 		key = kind + "#*"
 	}
 	r.calls["dynamodb:"+action+" "+asked.TableName+" "+key] = true
 
-	status, answer := http.StatusOK, `{}`
 	if r.refuse && asked.ConditionExpression != "" {
-		status, answer = http.StatusBadRequest, `{"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}`
+		return answer(request, http.StatusBadRequest, `{"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}`), nil
 	}
+	return answer(request, http.StatusOK, `{}`), nil
+}
+
+func answer(request *http.Request, status int, body string) *http.Response {
 	return &http.Response{
 		StatusCode: status, Request: request, ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{"Content-Type": {"application/x-amz-json-1.0"}},
-		Body:   io.NopCloser(bytes.NewReader([]byte(answer))),
-	}, nil
+		Body:   io.NopCloser(strings.NewReader(body)),
+	}
 }

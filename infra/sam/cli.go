@@ -98,7 +98,7 @@ func (c cli) Build(ctx context.Context, dir string) error {
 		return fmt.Errorf("sam build: %w", err)
 	}
 	path := filepath.Join(dir, "template.yaml")
-	template, err := os.ReadFile(path) // #nosec G304 -- what sam has just written
+	template, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ const rewrite = "GOLDEN"
 func TestEvents(t *testing.T) {
 	checkScript(t)
 	r := newRig(t)
-	h := &house{functions: map[string]*Environment{}, known: map[string]any{"expired_token": r.expiredToken(t)}}
+	functions := map[string]*Environment{}
 	for _, name := range []string{"discovery", "token", "authorize", "userinfo"} {
 		e := r.start(t, name)
 		t.Cleanup(func() {
@@ -88,18 +88,36 @@ func TestEvents(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		h.functions[name] = e
+		functions[name] = e
 	}
+	run(t, r, func(t *testing.T, function string, event []byte) ([]byte, string, []string) {
+		payload, id, err := functions[function].Invoke(t.Context(), event)
+		lines, logErr := functions[function].Log()
+		if err := errors.Join(err, logErr); err != nil {
+			t.Fatalf("%v\n%s", err, strings.Join(lines, "\n"))
+		}
+		return payload, id, lines
+	})
+	if os.Getenv(rewrite) == "write" {
+		t.Fatal("golden files are written; read them, and run this again without " + rewrite)
+	}
+}
+
+// run takes every step of the script through a door.
+func run(t *testing.T, r *rig, through door) {
+	t.Helper()
+	h := &house{door: through, known: map[string]any{"expired_token": r.expiredToken(t)}}
 	for _, step := range script {
 		// What comes after a step that failed would fail for want of it.
 		if !t.Run(step[0], func(t *testing.T) { h.step(t, step[0], step[1]) }) {
 			t.Fatalf("%s failed, and with it the rest", step[0])
 		}
 	}
-	if os.Getenv(rewrite) == "write" {
-		t.Fatal("golden files are written; read them, and run this again without " + rewrite)
-	}
 }
+
+// A door leads an event to a function, and gives its answer, the id of the
+// request and the log lines.
+type door func(t *testing.T, function string, event []byte) (payload []byte, id string, lines []string)
 
 // checkScript: a file that no step uses proves nothing.
 func checkScript(t *testing.T) {
@@ -118,9 +136,9 @@ func checkScript(t *testing.T) {
 
 // A house is the four functions, and what their answers gave.
 type house struct {
-	functions map[string]*Environment
-	keys      keySet
-	known     map[string]any
+	door  door
+	keys  keySet
+	known map[string]any
 	// secrets are those of the events so far.
 	secrets []string
 	logged  []string
@@ -132,18 +150,9 @@ func (h *house) step(t *testing.T, name, which string) {
 		t.Fatal(err)
 	}
 	function, _, _ := strings.Cut(name, "/")
-	environment := h.functions[function]
 	s := sight{began: time.Now().Truncate(time.Millisecond), known: h.known, kept: map[string]any{}}
-	payload, id, err := environment.Invoke(t.Context(), event)
-	if err != nil {
-		lines, _ := environment.Log()
-		t.Fatalf("%v\n%s", err, strings.Join(lines, "\n"))
-	}
+	payload, id, lines := h.door(t, function, event)
 	s.ended, s.id = time.Now(), id
-	lines, err := environment.Log()
-	if err != nil {
-		t.Fatal(err)
-	}
 	s.tree = h.see(t, name, payload, lines)
 	s.keys = h.keys
 

@@ -1,0 +1,251 @@
+package lambda
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/smithy-go/middleware"
+	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
+
+	"kmint/pkg/dynamo"
+	"kmint/pkg/kms"
+	"kmint/pkg/server"
+)
+
+// A cost is what a request asks of AWS.
+type cost struct {
+	// trips is how many calls wait for one another: the longest chain of calls of
+	// which each began after the one before had ended.
+	trips int
+	// reads and writes of DynamoDB; signs and macs of KMS.
+	reads, writes, signs, macs int
+}
+
+// budgets are the costs of every step in warm functions: configuration, key
+// registry and the hour's key are in memory. They are exact. What is refused signs
+// nothing; all that can be refused without a call is.
+var budgets = map[string]cost{
+	"discovery/openid_configuration":       {},
+	"discovery/oauth_authorization_server": {},
+	"discovery/jwks":                       {},
+	"discovery/jwks_not_modified":          {},
+	"discovery/jwks_post":                  {},
+	"discovery/preflight":                  {},
+
+	"token/client_credentials":      {trips: 1, signs: 1},
+	"token/client_credentials_json": {trips: 1, signs: 1},
+	"token/own_path":                {trips: 1, signs: 1},
+	"token/unknown_path":            {},
+	"token/wrong_secret":            {},
+	"token/repeated_parameter":      {},
+	"token/oversized_body":          {},
+	"token/get":                     {},
+	"token/preflight":               {},
+
+	// Spend, then both signatures side by side.
+	"token/authorization_code":      {trips: 2, writes: 1, signs: 2},
+	"token/authorization_code_pkce": {trips: 2, writes: 1, signs: 2},
+	"token/other_client":            {trips: 1, writes: 1},
+	"token/wrong_verifier":          {trips: 1, writes: 1},
+	// The refused write says why it was; the second one revokes.
+	"token/replayed_code": {trips: 2, writes: 2},
+	// Rotate, then sign the access token and read the person side by side, then
+	// sign the ID token.
+	"token/refresh_token":          {trips: 3, reads: 1, writes: 1, signs: 2},
+	"token/replayed_refresh_token": {trips: 2, writes: 2},
+	"token/revoked_refresh_token":  {trips: 1, writes: 1},
+
+	"userinfo/get":           {trips: 1, reads: 2},
+	"userinfo/post":          {trips: 1, reads: 2},
+	"userinfo/revoked_grant": {trips: 1, reads: 2},
+	"userinfo/token_in_url":  {},
+	"userinfo/no_token":      {},
+	"userinfo/garbage_token": {},
+	"userinfo/expired_token": {},
+	"userinfo/client_token":  {},
+	"userinfo/preflight":     {},
+
+	"authorize/no_session":           {},
+	"authorize/login_page":           {},
+	"authorize/foreign_form":         {},
+	"authorize/foreign_redirect_uri": {},
+	"authorize/repeated_parameter":   {},
+	// Session and person side by side, then the code.
+	"authorize/session": {trips: 2, reads: 2, writes: 1},
+}
+
+// TestBudgets runs the script twice against handlers in this process, whose
+// clients are counted, and holds the second time to the budgets.
+func TestBudgets(t *testing.T) {
+	checkScript(t)
+	r := newRig(t)
+	m := &meter{}
+	handlers, log := r.handlers(m)
+	count := 0
+	ask := func(t *testing.T, function string, event []byte) ([]byte, string, []string) {
+		count++
+		id := fmt.Sprintf("00000000-0000-4000-8000-%012d", count)
+		ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: id})
+		log.Reset()
+		answer, err := handlers[function].ProxyWithContext(ctx, decode[events.APIGatewayV2HTTPRequest](t, event))
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload, err := json.Marshal(answer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return payload, id, strings.Split(strings.TrimSuffix(log.String(), "\n"), "\n")
+	}
+	t.Run("cold", func(t *testing.T) { run(t, r, ask) })
+	m.pause = 50 * time.Millisecond
+	t.Run("warm", func(t *testing.T) {
+		run(t, r, func(t *testing.T, function string, event []byte) ([]byte, string, []string) {
+			m.take()
+			payload, id, lines := ask(t, function, event)
+			calls := m.take()
+			_, name, _ := strings.Cut(t.Name(), "/warm/")
+			want, ok := budgets[name]
+			if got := sum(t, calls); !ok || got != want {
+				t.Errorf("it costs %+v, want %+v: %v", got, want, calls)
+			}
+			return payload, id, lines
+		})
+	})
+}
+
+// handlers are those of the functions, over counted clients.
+func (r *rig) handlers(m *meter) (map[string]*httpadapter.HandlerAdapterV2, *bytes.Buffer) {
+	counted := func(config aws.Config) aws.Config {
+		config.APIOptions = append(config.APIOptions, m.count)
+		return config
+	}
+	db := &dynamo.Store{
+		DB:          dynamo.NewClient(counted(r.db.Config())),
+		ConfigTable: r.tables.Config, UsersTable: r.tables.Users, GrantsTable: r.tables.Grants,
+	}
+	keys := kms.NewClient(counted(r.kmsConfig()))
+	out := &bytes.Buffer{}
+	log := slog.New(slog.NewJSONHandler(out, nil)).With("version", version)
+	return map[string]*httpadapter.HandlerAdapterV2{
+		"token": httpadapter.NewV2(server.Token{
+			Issuer: issuer, TokenPath: "/oauth2/token",
+			Clients: db, APIs: db, Settings: db, Registry: db, Grants: db, Users: db,
+			PrivateKey: kms.Signer{Client: keys}, Now: time.Now, Log: log,
+		}.Handler()),
+		"authorize": httpadapter.NewV2(server.Authorize{
+			Issuer:  issuer,
+			Clients: db, APIs: db, Settings: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
+			MAC: &kms.MAC{Client: keys, KeyID: r.macKey}, Now: time.Now, Log: log,
+		}.Handler()),
+		"userinfo": httpadapter.NewV2(server.Userinfo{
+			Issuer:  issuer,
+			Clients: db, Settings: db, Registry: db, Grants: db, Users: db, Now: time.Now, Log: log,
+		}.Handler()),
+		"discovery": httpadapter.NewV2(server.Discovery{
+			Issuer: issuer, TokenPath: "/oauth/token", Settings: db, Registry: db, Now: time.Now, Log: log,
+		}.Handler()),
+	}, out
+}
+
+// A meter sees every attempt of the SDK's clients, just above the wire.
+type meter struct {
+	// pause makes each call long enough that two which do not wait for one another
+	// are seen side by side.
+	pause time.Duration
+
+	mu    sync.Mutex
+	calls []call
+}
+
+type call struct {
+	operation    string
+	began, ended time.Time
+}
+
+func (c call) String() string { return c.operation }
+
+func (m *meter) count(stack *middleware.Stack) error {
+	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("meter", func(
+		ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
+	) (middleware.DeserializeOutput, middleware.Metadata, error) {
+		began := time.Now()
+		time.Sleep(m.pause)
+		out, metadata, err := next.HandleDeserialize(ctx, in)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.calls = append(m.calls, call{awsmiddleware.GetOperationName(ctx), began, time.Now()})
+		return out, metadata, err
+	}), middleware.After)
+}
+
+// take returns the calls since it was last asked, in the order of their ends.
+func (m *meter) take() []call {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	calls := m.calls
+	m.calls = nil
+	return calls
+}
+
+func sum(t *testing.T, calls []call) (c cost) {
+	t.Helper()
+	for _, call := range calls {
+		switch call.operation {
+		case "GetItem":
+			c.reads++
+		case "PutItem", "UpdateItem", "DeleteItem":
+			c.writes++
+		case "Sign":
+			c.signs++
+		case "GenerateMac":
+			c.macs++
+		default:
+			t.Errorf("a call of %s", call.operation)
+		}
+	}
+	// Whoever takes the call that ends first, again and again, finds the longest
+	// chain.
+	slices.SortFunc(calls, func(a, b call) int { return a.ended.Compare(b.ended) })
+	var free time.Time
+	for _, call := range calls {
+		if !call.began.Before(free) {
+			c.trips++
+			free = call.ended
+		}
+	}
+	return c
+}
+
+func TestSumFindsTheLongestChain(t *testing.T) {
+	at := func(began, ended int) call {
+		return call{"Sign", time.Unix(int64(began), 0), time.Unix(int64(ended), 0)}
+	}
+	for name, tt := range map[string]struct {
+		calls []call
+		trips int
+	}{
+		"none":                         {nil, 0},
+		"one after the other":          {[]call{at(0, 1), at(1, 2), at(3, 4)}, 3},
+		"side by side":                 {[]call{at(0, 2), at(1, 3)}, 1},
+		"two beside a long one":        {[]call{at(0, 9), at(0, 2), at(3, 5)}, 2},
+		"one, then two side by side":   {[]call{at(0, 1), at(1, 3), at(2, 4)}, 2},
+		"the one that ends last first": {[]call{at(5, 9), at(0, 1)}, 2},
+	} {
+		if got := sum(t, tt.calls).trips; got != tt.trips {
+			t.Errorf("%s: %d, want %d", name, got, tt.trips)
+		}
+	}
+}

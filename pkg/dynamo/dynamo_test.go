@@ -1,0 +1,41 @@
+package dynamo_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"kmint/infra/rig/ddb"
+	"kmint/pkg/dynamo"
+	"kmint/pkg/store/storetest"
+)
+
+func TestStore(t *testing.T) {
+	local := ddb.ForTest(t)
+	storetest.Run(t, func(t *testing.T) storetest.Stores {
+		s := open(t, local, local.Config())
+		return storetest.Stores{
+			Clients: s, APIs: s, Server: s, Config: s, Registries: s, Users: s, Logins: s, People: s,
+			Sessions: s, Attempts: s, Codes: s, Reader: s, Grants: s,
+		}
+	})
+}
+
+var tables atomic.Int64
+
+// open makes a store in new tables.
+func open(t *testing.T, local *ddb.Local, cfg aws.Config) *dynamo.Store {
+	t.Helper()
+	n := tables.Add(1)
+	s := &dynamo.Store{
+		DB:          dynamo.NewClient(cfg),
+		ConfigTable: fmt.Sprintf("config-%d", n), UsersTable: fmt.Sprintf("users-%d", n), GrantsTable: fmt.Sprintf("grants-%d", n),
+	}
+	err := ddb.CreateTables(t.Context(), local.Client(), ddb.Tables{Config: s.ConfigTable, Users: s.UsersTable, Grants: s.GrantsTable})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}

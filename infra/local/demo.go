@@ -46,7 +46,7 @@ func readDemo(dir, redirectURI string) (seed.Seed, error) {
 	if err != nil {
 		return seed.Seed{}, err
 	}
-	if kept, err := os.ReadFile(path); err == nil && bytes.Equal(kept, text) { //nolint:gosec // the folder is the owner's choice
+	if kept, err := os.ReadFile(path); err == nil && bytes.Equal(kept, text) {
 		return demo, nil
 	}
 	if err := os.WriteFile(path, text, 0o600); err != nil {
@@ -115,7 +115,7 @@ func partyOnly(demo seed.Seed) seed.Seed {
 
 // parseSeed reads a configuration file.
 func parseSeed(path string) (seed.Seed, error) {
-	file, err := os.Open(path) //nolint:gosec // the owner names it
+	file, err := os.Open(path)
 	if err != nil {
 		return seed.Seed{}, err
 	}

@@ -61,7 +61,7 @@ func run(ctx context.Context, page printer) error {
 		}
 		certificate = &pair
 	}
-	listeners, err := listen(cfg.Listen, cfg.Port)
+	listeners, err := listen(ctx, cfg.Listen, cfg.Port)
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func ownTemplate(cfg config.Local) (sam, error) {
 	if err != nil {
 		return sam{}, err
 	}
-	text, err := os.ReadFile(path) //nolint:gosec // found beside us
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return sam{}, err
 	}

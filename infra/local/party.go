@@ -31,6 +31,8 @@ const demoPath = "/demo"
 //go:embed party.html
 var partyHTML string
 
+var partyPage = template.Must(template.New("party").Parse(partyHTML))
+
 //go:embed party.css
 var partyCSS []byte
 
@@ -66,12 +68,11 @@ func (p *party) base() string { return oauth.Endpoint(p.Issuer, demoPath) }
 
 // Handler serves everything below demoPath.
 func (p *party) Handler() http.Handler {
-	page := template.Must(template.New("party").Parse(partyHTML))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+demoPath, func(w http.ResponseWriter, r *http.Request) {
 		_, v := p.load(r)
 		var out bytes.Buffer
-		if err := page.Execute(&out, p.view(v)); err != nil {
+		if err := partyPage.Execute(&out, p.view(v)); err != nil {
 			http.Error(w, "The page could not be made.", http.StatusInternalServerError)
 			return
 		}
@@ -268,7 +269,7 @@ func (p *party) save(w http.ResponseWriter, id string, v visit) {
 	if base, err := url.Parse(p.base()); err == nil { // a proxy may put a path before ours
 		path = base.EscapedPath()
 	}
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure follows the issuer: on plain http browsers drop such a cookie
 		Name: visitCookie, Value: id, Path: path, HttpOnly: true,
 		SameSite: http.SameSiteLaxMode, Secure: strings.HasPrefix(p.Issuer, "https:"),
 	})

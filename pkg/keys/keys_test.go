@@ -1,0 +1,303 @@
+package keys_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kmint/pkg/jwt"
+	"kmint/pkg/keys"
+	"kmint/pkg/store"
+)
+
+var epoch = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// newKey is a key that nobody holds.
+func newKey(t testing.TB, reference string) jwt.Key {
+	t.Helper()
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := keys.New(&private.PublicKey, reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// entry is the key as the registry lists it.
+func entry(t testing.TB, key jwt.Key, state string) store.SigningKey {
+	t.Helper()
+	jwk, err := json.Marshal(key.JWK())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store.SigningKey{ID: key.ID, Reference: key.Reference, Algorithm: key.Algorithm, JWK: string(jwk), State: state, Since: epoch}
+}
+
+// A registry is kept in memory.
+type registry struct {
+	mu     sync.Mutex
+	kept   store.Registry
+	reads  int
+	writes int
+	// lose lets the next writes be done, and their answers be lost: the repeated
+	// write then meets its own.
+	lose int
+	fail error
+}
+
+var _ store.Registries = (*registry)(nil)
+
+func (r *registry) Registry(context.Context) (store.Registry, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reads++
+	return store.Registry{Version: r.kept.Version, Keys: slices.Clone(r.kept.Keys)}, r.fail
+}
+
+func (r *registry) ReplaceRegistry(_ context.Context, next store.Registry) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if next.Version != r.kept.Version+1 {
+		return store.ErrConflict
+	}
+	r.kept, r.writes = next, r.writes+1
+	if r.lose > 0 {
+		r.lose--
+		return store.ErrConflict
+	}
+	return nil
+}
+
+// set replaces all entries.
+func (r *registry) set(entries ...store.SigningKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept = store.Registry{Version: r.kept.Version + 1, Keys: entries}
+}
+
+// cached puts the cache of the functions before a registry. Its clock stands.
+func cached(r *registry) *store.Cache {
+	return store.NewCache(nil, nil, nil, r, func() time.Time { return epoch })
+}
+
+func TestNewRefuses(t *testing.T) {
+	small, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // to be refused
+	if err != nil {
+		t.Fatal(err)
+	}
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, public := range map[string]crypto.PublicKey{"RSA of 1024 bits": &small.PublicKey, "EC": &ec.PublicKey, "nothing": nil} {
+		if _, err := keys.New(public, "arn"); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+}
+
+func TestFirst(t *testing.T) {
+	one, two := newKey(t, "arn:one"), newKey(t, "arn:two")
+	for name, test := range map[string]struct {
+		before []store.SigningKey
+		lose   int
+		added  bool
+		err    error
+	}{
+		"no key":                         {nil, 0, true, nil},
+		"the same, active":               {[]store.SigningKey{entry(t, one, store.KeyActive)}, 0, false, nil},
+		"the same, retired since":        {[]store.SigningKey{entry(t, one, store.KeyRetired), entry(t, two, store.KeyActive)}, 0, false, nil},
+		"the same, revoked since":        {[]store.SigningKey{entry(t, one, store.KeyRevoked), entry(t, two, store.KeyActive)}, 0, false, nil},
+		"the same, revoked, no other":    {[]store.SigningKey{entry(t, one, store.KeyRevoked)}, 0, false, keys.ErrNoKey},
+		"another, active":                {[]store.SigningKey{entry(t, two, store.KeyActive)}, 0, false, keys.ErrOther},
+		"another, revoked":               {[]store.SigningKey{entry(t, two, store.KeyRevoked)}, 0, true, nil},
+		"no key, but the answer is lost": {nil, 1, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &registry{lose: test.lose}
+			r.set(test.before...)
+			version := r.kept.Version
+			added, err := keys.First(t.Context(), r, one, epoch)
+			if added != test.added || !errors.Is(err, test.err) || (err == nil) != (test.err == nil) {
+				t.Fatalf("got %v, %v", added, err)
+			}
+			written := test.added || test.lose > 0
+			if (r.writes == 1) != written || r.kept.Version != version+int64(r.writes) {
+				t.Errorf("%d writes, version %d", r.writes, r.kept.Version)
+			}
+			if written {
+				if want := append(slices.Clone(test.before), entry(t, one, store.KeyActive)); !slices.Equal(r.kept.Keys, want) {
+					t.Errorf("registry %+v", r.kept.Keys)
+				}
+			}
+		})
+	}
+	busy := &registry{fail: store.ErrBusy}
+	if _, err := keys.First(t.Context(), busy, one, epoch); !errors.Is(err, store.ErrBusy) {
+		t.Error(err)
+	}
+}
+
+func TestFirstRace(t *testing.T) {
+	r := &registry{}
+	candidates := []jwt.Key{newKey(t, "arn:one"), newKey(t, "arn:two")}
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	added := map[string]int{}
+	for i := range 32 {
+		all.Go(func() {
+			key := candidates[i%2]
+			did, err := keys.First(context.Background(), r, key, epoch)
+			mu.Lock()
+			defer mu.Unlock()
+			if did {
+				added[key.ID]++
+			}
+			if err != nil && !errors.Is(err, keys.ErrOther) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if len(added) != 1 || added[r.kept.Keys[0].ID] != 1 || len(r.kept.Keys) != 1 || r.writes != 1 {
+		t.Errorf("added %v, registry %+v", added, r.kept)
+	}
+}
+
+// Which keys sign, count and are published, by their state.
+func TestStates(t *testing.T) {
+	next, active, retired, revoked := newKey(t, "arn:next"), newKey(t, "arn:active"), newKey(t, "arn:retired"), newKey(t, "arn:revoked")
+	renamed := entry(t, newKey(t, "arn:renamed"), store.KeyActive)
+	renamed.ID = "alias/signing"
+	unreadable := entry(t, newKey(t, "arn:unreadable"), store.KeyActive)
+	unreadable.JWK = `{"kty":"AKP","alg":"ML-DSA-44","pub":"AA"}`
+	unknown := entry(t, newKey(t, "arn:unknown"), "paused")
+	foreign := entry(t, newKey(t, "arn:foreign"), store.KeyActive)
+	foreign.Algorithm = "PS256"
+	foreignID := foreign.ID
+
+	r := &registry{}
+	r.set(entry(t, retired, store.KeyRetired), entry(t, next, store.KeyNext), renamed, unreadable, unknown, foreign,
+		entry(t, revoked, store.KeyRevoked), entry(t, active, store.KeyActive))
+	ring := &keys.Ring{Registry: cached(r)}
+	signs, err := ring.SigningKey(t.Context())
+	if err != nil || signs.ID != active.ID || signs.Reference != "arn:active" {
+		t.Errorf("%+v signs: %v", signs, err)
+	}
+	want := []string{foreignID, active.ID, next.ID, retired.ID}
+	set, err := ring.JWKS(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var published []string
+	for _, jwk := range set.Keys {
+		published = append(published, jwk.KeyID)
+		if !jwk.IsPublic() || jwk.Use != "sig" || jwk.Algorithm == "" {
+			t.Errorf("published %+v", jwk)
+		}
+	}
+	if !slices.Equal(published, want) {
+		t.Errorf("published %v, want %v", published, want)
+	}
+	counting, err := ring.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := slices.Collect(ids(counting)); !slices.Equal(got, want) {
+		t.Errorf("counting %v, want %v", got, want)
+	}
+
+	for name, entries := range map[string][]store.SigningKey{
+		"nothing":      nil,
+		"only others":  {entry(t, next, store.KeyNext), entry(t, retired, store.KeyRetired), entry(t, revoked, store.KeyRevoked), foreign},
+		"only renamed": {renamed, unreadable},
+	} {
+		r := &registry{}
+		r.set(entries...)
+		if _, err := (&keys.Ring{Registry: cached(r)}).SigningKey(t.Context()); !errors.Is(err, keys.ErrNoKey) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func ids(from []jwt.Key) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for _, k := range from {
+			if !yield(k.ID) {
+				return
+			}
+		}
+	}
+}
+
+// A private key in the registry is nobody's to publish.
+func TestPrivateJWKIsNotPublished(t *testing.T) {
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := keys.New(&private.PublicKey, "arn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaked := entry(t, key, store.KeyActive)
+	jwk := key.JWK()
+	jwk.Key = private
+	text, err := json.Marshal(jwk)
+	if err != nil || !strings.Contains(string(text), `"d"`) {
+		t.Fatal("the test makes no private JWK")
+	}
+	leaked.JWK = string(text)
+	r := &registry{}
+	r.set(leaked)
+	set, err := (&keys.Ring{Registry: cached(r)}).JWKS(t.Context())
+	if err != nil || len(set.Keys) != 0 {
+		t.Errorf("published %d keys: %v", len(set.Keys), err)
+	}
+	if text, _ := json.Marshal(set); string(text) != `{"keys":[]}` {
+		t.Errorf("an empty set is %s", text)
+	}
+}
+
+func TestParsedOnce(t *testing.T) {
+	r := &registry{}
+	one, two := newKey(t, "arn:one"), newKey(t, "arn:two")
+	r.set(entry(t, one, store.KeyActive))
+	cache := cached(r)
+	ring := &keys.Ring{Registry: cache}
+	get := func() []jwt.Key {
+		got, err := ring.Keys(t.Context())
+		if err != nil || len(got) == 0 {
+			t.Fatal(got, err)
+		}
+		return got
+	}
+	first := get()
+	if again := get(); &again[0] != &first[0] || r.reads != 1 {
+		t.Error("parsed or read once more")
+	}
+	// Another registry under the same version, as after a restore.
+	r.kept.Keys = []store.SigningKey{entry(t, two, store.KeyActive)}
+	cache.Forget()
+	if got := get(); got[0].ID != two.ID {
+		t.Error("the old registry is still in use")
+	}
+	r.fail = store.ErrBusy
+	cache.Forget()
+	if _, err := ring.JWKS(t.Context()); !errors.Is(err, store.ErrBusy) {
+		t.Error(err)
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -87,6 +88,8 @@ func startPodman(ctx context.Context, scratch string) (engine, error) {
 	// Not bound to ctx: it has to outlive sam, which removes its containers.
 	service := exec.Command("podman", "system", "service", "--time=0", socket)
 	service.Env = append(os.Environ(), e.Environment...)
+	// Ctrl-C is for sam and us; the service ends last.
+	service.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var log bytes.Buffer
 	service.Stdout, service.Stderr = &log, &log
 	if err := service.Start(); err != nil {

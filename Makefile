@@ -40,9 +40,12 @@ help:
 	@echo 'make sam-local   backends for sam local invoke'
 	@echo 'make deploy      build, deploy and import SEED into the stack STACK'
 
+# Not by `go run`, which takes Ctrl-C for a failure, and adds a line of its own to
+# the one that says why kmint did not start.
 .PHONY: run
 run:
-	go run ./infra/local
+	@go build -o .tmp/local ./infra/local
+	@exec .tmp/local
 
 # infra/clients is a module of its own, so that the libraries it tries kmint with
 # are not dependencies of kmint.

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -51,6 +52,9 @@ func run(ctx context.Context, page printer) error {
 		s, err := parseSeed(cfg.Seed)
 		if err != nil {
 			return fmt.Errorf("the seed cannot be used: %w", err)
+		}
+		if slices.ContainsFunc(s.Clients, func(c seed.Client) bool { return c.ID == demoParty }) {
+			return fmt.Errorf("the seed cannot be used: %s has a client %s, which is the one that the demo relying party keeps for itself", cfg.Seed, demoParty)
 		}
 		given = &s
 	}
@@ -108,9 +112,9 @@ func run(ctx context.Context, page printer) error {
 		return fmt.Errorf("template.yaml cannot be used: %w", err)
 	}
 	channel := newChannel(cfg.Issuer, own, certificate)
-	demoParty := &party{Issuer: cfg.Issuer, Client: demo.Clients[len(demo.Clients)-1], Channel: channel, Now: time.Now}
+	relyingParty := &party{Issuer: cfg.Issuer, Client: demo.Clients[len(demo.Clients)-1], Channel: channel, Now: time.Now}
 	server := &http.Server{
-		Handler:           besides(api, demoParty.Handler()),
+		Handler:           besides(api, relyingParty.Handler()),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		// API Gateway's own limit for the request line and headers.

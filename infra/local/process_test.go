@@ -492,6 +492,7 @@ func TestRefusals(t *testing.T) {
 		{"no seed", []string{"SEED=" + filepath.Join(dir, "none.json")}, "kmint: the seed cannot be used: open " + filepath.Join(dir, "none.json") + ": no such file or directory"},
 		{"broken seed", []string{"SEED=" + write("broken.json", `{"clients": [`)}, "kmint: the seed cannot be used: " + filepath.Join(dir, "broken.json") + " is refused: it is not JSON: line 1"},
 		{"wrong seed", []string{"SEED=" + write("wrong.json", `{"clints": []}`)}, "kmint: the seed cannot be used: " + filepath.Join(dir, "wrong.json") + " is refused: clints: it is not a member that kmint knows"},
+		{"the demo's client", []string{"SEED=" + write("demo.json", `{"clients": [{"client_id": "kmint-demo-relying-party", "client_secret": "0123456789abcdef0123456789abcdef", "grant_types": ["client_credentials"]}]}`)}, "kmint: the seed cannot be used: " + filepath.Join(dir, "demo.json") + " has a client kmint-demo-relying-party"},
 		{"foreign issuer", []string{"ISSUER=http://example.com/"}, `kmint: ISSUER "http://example.com/" is not https`},
 		{"no certificate", []string{"TLS_CERT=" + file, "TLS_KEY=" + file}, "kmint: TLS_CERT and TLS_KEY cannot be used: "},
 		{"half a certificate", []string{"TLS_CERT=" + file}, "kmint: TLS_CERT and TLS_KEY go together"},

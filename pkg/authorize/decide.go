@@ -1,0 +1,112 @@
+// Who is the person (OpenID Connect Core 1.0 §3.1.2.3)?
+
+package authorize
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"kmint/pkg/login"
+	"kmint/pkg/oauth"
+	"kmint/pkg/session"
+	"kmint/pkg/store"
+)
+
+// A person is who is at the browser, and the session that says so.
+type person struct {
+	user    store.User
+	session store.Session
+	// handle is that of a session yet to be written, "" for one that stands; old
+	// is the one that the browser had before.
+	handle, old oauth.Secret
+}
+
+// loginNeeded is the decision to show the login page, with a problem to tell the
+// person about or without.
+type loginNeeded struct {
+	status  int
+	problem string
+	// username is what was typed.
+	username string
+	cause    error
+}
+
+func (n *loginNeeded) Error() string { return "authorize: login needed: " + n.problem }
+
+// reason is what the log says of the page: nothing where it is shown for the
+// first time.
+func (n *loginNeeded) reason() error {
+	if n.cause == nil {
+		return nil
+	}
+	return oauth.AccessDenied.Errorf("%s", n.problem).Because(n.cause)
+}
+
+// decide returns the person, or loginNeeded, or what the client is to be told.
+func (e Endpoint) decide(ctx context.Context, a ask, b browser, filled *form) (person, error) {
+	if filled != nil {
+		return e.logIn(ctx, b, filled)
+	}
+	p, err := e.resume(ctx, a, b)
+	// "If none is specified, the Authorization Server MUST NOT display any
+	// authentication or consent user interface pages."
+	if needed := (*loginNeeded)(nil); errors.As(err, &needed) && a.silent {
+		return person{}, oauth.LoginRequired.Errorf("Nobody is logged in, or not recently enough.")
+	}
+	return p, err
+}
+
+// resume takes the person from the browser's session.
+func (e Endpoint) resume(ctx context.Context, a ask, b browser) (person, error) {
+	first := &loginNeeded{status: http.StatusOK}
+	if a.relogin {
+		return person{}, first
+	}
+	s, u, err := e.Sessions.Find(ctx, b.session)
+	switch {
+	case errors.Is(err, session.ErrNone):
+		return person{}, first
+	case err != nil:
+		return person{}, err
+	case tooOld(s, a.maxAge, e.Now()):
+		return person{}, first
+	}
+	return person{user: u, session: s}, nil
+}
+
+// tooOld: "If the elapsed time is greater than this value, the OP MUST attempt to
+// actively re-authenticate the End-User." 0 is as good as prompt=login.
+func tooOld(s store.Session, maxAge time.Duration, now time.Time) bool {
+	return maxAge == 0 || maxAge > 0 && now.Sub(s.AuthTime) > maxAge
+}
+
+// What the login page says. A name that is unknown and a password that is wrong
+// sound alike.
+const (
+	incomplete = "Enter your username and your password."
+	wrong      = "The username or the password is wrong."
+	locked     = "There were too many attempts with this username. Wait 15 minutes, then try again."
+)
+
+// logIn takes the person from the login form. A refusal shows the page again, in
+// a status that is no success, so that password managers do not offer to keep
+// what was typed. It is 400 and not 401, which would need a challenge that
+// browsers answer by a window of their own (RFC 9110 §15.5.2).
+func (e Endpoint) logIn(ctx context.Context, b browser, f *form) (person, error) {
+	if f.username == "" || f.password == "" {
+		return person{}, &loginNeeded{http.StatusBadRequest, incomplete, f.username, errors.New("no username or no password")}
+	}
+	u, err := e.Login.Authenticate(ctx, f.username, f.password.Reveal())
+	switch {
+	case errors.Is(err, login.ErrRefused):
+		return person{}, &loginNeeded{http.StatusBadRequest, wrong, f.username, err}
+	case errors.Is(err, store.ErrLocked):
+		return person{}, &loginNeeded{http.StatusTooManyRequests, locked, f.username, err}
+	case err != nil:
+		return person{}, err
+	}
+	s, handle := e.Sessions.New(u.Subject)
+	return person{user: u, session: s, handle: handle, old: b.session}, nil
+}

@@ -1,0 +1,106 @@
+// Package authorize answers: may this client have a code for the person at this
+// browser?
+//
+// It is the authorization endpoint (RFC 6749 §3.1, OpenID Connect Core 1.0
+// §3.1.2). A request walks one way:
+//
+//	step      a login form that comes back: is it ours? It carries the request it was shown for
+//	target    client known, redirect URI registered? Until then an error is a page, never a redirect
+//	validate  the rest of the request; from here on an error is sent to the target
+//	decide    session, prompt, max_age, password: who is the person, or show the login page
+//	putCode   one write of the code's digest and all that may come of it
+//	respond   by response mode
+//
+// A target is a value that exists only once the redirect URI is known to be the
+// client's own, and nothing but a target can redirect: there is no open redirect
+// to forget about.
+//
+// The login page is no detour with an address and a state of its own. Its form
+// comes back here, carries the authorization request in a hidden field, and
+// walks the same way from the start: whatever was checked before the page was
+// shown is checked again, with the client as it is now. That is why nothing is
+// written for a visitor who has not logged in, though a pending request kept
+// behind the cookie might look more usual: what a crawler asks for costs us no
+// write. What keeps the field honest is a seal (package session) over this
+// browser and this very request. Name and password are never carried.
+package authorize
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"kmint/pkg/jwt"
+	"kmint/pkg/login"
+	"kmint/pkg/oauth"
+	"kmint/pkg/session"
+	"kmint/pkg/store"
+	"kmint/pkg/web"
+)
+
+// An Endpoint is the authorization endpoint.
+type Endpoint struct {
+	// Server knows the issuer and the settings.
+	Server   store.ServerSettings
+	Clients  store.Clients
+	APIs     store.APIs
+	Codes    store.Codes
+	Login    login.Authenticator
+	Sessions session.Keeper
+	Seal     session.Sealer
+	Now      func() time.Time
+}
+
+// Serve answers one authorization request, or one login form. An error that it
+// could send to the client it has sent when it returns it: it is for the log.
+func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	request, err := oauth.ReadRequest(r)
+	if err != nil {
+		return err
+	}
+	issuer, err := e.Server.Issuer(ctx)
+	if err != nil {
+		return busy(fmt.Errorf("authorize: issuer: %w", err))
+	}
+	b := readBrowser(r, issuer)
+	request, filled, err := e.step(ctx, request, b)
+	if err != nil {
+		return busy(err)
+	}
+	t, err := e.target(ctx, issuer, request)
+	if err != nil {
+		return busy(err)
+	}
+	web.Annotate(ctx, slog.String("client_id", t.client.ID))
+
+	a, err := e.validate(ctx, t, request)
+	if err != nil {
+		return t.refuse(w, busy(err))
+	}
+	p, err := e.decide(ctx, a, b, filled)
+	if needed := (*loginNeeded)(nil); errors.As(err, &needed) {
+		err = e.showLogin(ctx, w, t, request, b, needed)
+		if err == nil {
+			return needed.reason()
+		}
+	}
+	if err != nil {
+		return t.refuse(w, busy(err))
+	}
+	web.Annotate(ctx, slog.String("sub", p.user.Subject))
+	code, err := e.putCode(ctx, t, a, p)
+	if err != nil {
+		return t.refuse(w, busy(err))
+	}
+	if p.handle != "" {
+		b.keepSession(w, p.handle)
+	}
+	t.send(w, "code", code.Reveal())
+	return nil
+}
+
+// busy maps load to the answer that asks to come again.
+func busy(err error) error { return web.Busy(err, store.ErrBusy, jwt.ErrBusy) }

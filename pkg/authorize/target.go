@@ -1,0 +1,104 @@
+// Where an answer may be sent (RFC 6749 §3.1.2.4, §4.1.2.1; RFC 9700 §4.11).
+
+package authorize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"kmint/pkg/oauth"
+	"kmint/pkg/store"
+)
+
+// A target is a client and a redirect URI that is its own. Only Endpoint.target
+// makes one.
+type target struct {
+	client      store.Client
+	redirectURI string
+	// named says that the request gave the redirect URI.
+	named bool
+	state string
+	// issuer is the iss of the answer (RFC 9207).
+	issuer string
+	mode   mode
+	// status is that of a redirect.
+	status int
+}
+
+// target finds out where the answer goes. RFC 6749 §4.1.2.1: "If the request
+// fails due to a missing, invalid, or mismatching redirection URI, or if the
+// client identifier is missing or invalid, the authorization server SHOULD
+// inform the resource owner of the error and MUST NOT automatically redirect the
+// user-agent to the invalid redirection URI."
+func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (target, error) {
+	id := r.Get("client_id")
+	if id == "" {
+		return target{}, oauth.InvalidRequest.Errorf("The client_id is missing.")
+	}
+	client, err := e.Clients.Client(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return target{}, oauth.InvalidRequest.Errorf("The application that sent you here is not known: its client_id is wrong.").
+			Because(fmt.Errorf("client_id %.64q: %w", id, err))
+	}
+	if err != nil {
+		return target{}, fmt.Errorf("authorize: client: %w", err)
+	}
+	t := target{
+		client:      client,
+		redirectURI: r.Get("redirect_uri"),
+		named:       r.Get("redirect_uri") != "",
+		state:       r.Get("state"),
+		issuer:      issuer,
+		mode:        query, // until validate has looked at response_mode, the default of code
+		status:      http.StatusFound,
+	}
+	switch {
+	// RFC 6749 §3.1.2.3: the parameter may be left out if exactly one is
+	// registered, and in full.
+	case !t.named && len(client.RedirectURIs) == 1:
+		t.redirectURI = client.RedirectURIs[0]
+	case !t.named:
+		return target{}, oauth.InvalidRequest.Errorf("The redirect_uri is missing.")
+	case !oauth.MatchRedirect(client.RedirectURIs, t.redirectURI, client.ApplicationType):
+		return target{}, oauth.InvalidRequest.Errorf("The redirect_uri is not one that the application has registered.").
+			Because(fmt.Errorf("client %s: redirect_uri %.256q is not registered", id, t.redirectURI))
+	}
+	if m, ok := modeOf(r.Get("response_mode")); ok {
+		t.mode = m
+	}
+	// A browser may answer a 302 to a POST by another POST, and hand the password
+	// to the client; RFC 9700 §4.12: 303 "is the only redirect code that
+	// unambiguously enforces rewriting the HTTP POST request to an HTTP GET
+	// request".
+	if r.Method == http.MethodPost {
+		t.status = http.StatusSeeOther
+	}
+	return t, nil
+}
+
+// send answers with the parameters given, and with state and iss.
+func (t target) send(w http.ResponseWriter, name, value string, more ...string) {
+	parameters := map[string][]string{name: {value}}
+	for i := 0; i+1 < len(more); i += 2 {
+		parameters[more[i]] = []string{more[i+1]}
+	}
+	// RFC 6749 §4.1.2: "REQUIRED if the "state" parameter was present in the
+	// client authorization request. The exact value received from the client."
+	if t.state != "" {
+		parameters["state"] = []string{t.state}
+	}
+	// RFC 9207 §2: "the authorization server MUST include the issuer identifier",
+	// in errors too.
+	parameters["iss"] = []string{t.issuer}
+	t.mode(w, t.status, t.redirectURI, parameters)
+}
+
+// refuse sends the error to the client (RFC 6749 §4.1.2.1) and returns it for the
+// log.
+func (t target) refuse(w http.ResponseWriter, err error) error {
+	body := oauth.AsError(err).Body()
+	t.send(w, "error", string(body.Error), "error_description", body.Description)
+	return err
+}

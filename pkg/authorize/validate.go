@@ -1,0 +1,173 @@
+// What an authorization request may ask for (RFC 6749 §4.1.1, RFC 7636 §4.3,
+// RFC 9700 §2.1.1, OpenID Connect Core 1.0 §3.1.2.2).
+
+package authorize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"kmint/pkg/oauth"
+	"kmint/pkg/policy"
+	"kmint/pkg/store"
+)
+
+// An ask is an authorization request that may be granted, if the right person is
+// there.
+type ask struct {
+	requested oauth.Scope
+	// granted is what of it a person's login grants.
+	granted oauth.Scope
+	// api is nil where the tokens are for the userinfo endpoint alone.
+	api       *store.API
+	challenge oauth.Challenge
+	nonce     string
+	// silent forbids a page (prompt=none), relogin asks for one.
+	silent, relogin bool
+	// maxAge bounds the age of the login; none if negative.
+	maxAge time.Duration
+}
+
+// validate checks everything that needs no browser. id_token_hint, ui_locales,
+// display, acr_values, claims and unknown parameters are ignored, as OpenID
+// Connect Core 1.0 §3.1.2.1 and RFC 6749 §3.1 let us.
+func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a ask, err error) {
+	if err := notSupported(r); err != nil {
+		return ask{}, err
+	}
+	switch r.Get("response_type") {
+	case "code":
+	case "":
+		return ask{}, oauth.InvalidRequest.Errorf("The response_type is missing.")
+	default:
+		return ask{}, oauth.UnsupportedResponseType.Errorf("The response_type is not supported; use code.")
+	}
+	if _, ok := modeOf(r.Get("response_mode")); !ok {
+		return ask{}, oauth.InvalidRequest.Errorf("The response_mode is not supported; use query.")
+	}
+	if err := policy.MayUseGrant(t.client, oauth.AuthorizationCode); err != nil {
+		return ask{}, err
+	}
+	// The configuration refuses such a client. Until people can be asked for their
+	// consent it would get everything unasked.
+	if !t.client.FirstParty {
+		return ask{}, oauth.UnauthorizedClient.Errorf("The client is not first-party, and nobody can be asked for consent yet.")
+	}
+	if a.challenge, err = challenge(t.client, r); err != nil {
+		return ask{}, err
+	}
+	a.nonce = r.Get("nonce")
+	if a.silent, a.relogin, err = prompt(r.Get("prompt")); err != nil {
+		return ask{}, err
+	}
+	if a.maxAge, err = maxAge(r.Get("max_age")); err != nil {
+		return ask{}, err
+	}
+	if a.requested, err = oauth.ParseScope(r.Get("scope")); err != nil {
+		return ask{}, err
+	}
+	if a.api, err = e.api(ctx, t.client, r.Get("audience"), a.requested); err != nil {
+		return ask{}, err
+	}
+	a.granted = policy.UserScope(t.client, a.api, a.requested)
+	return a, nil
+}
+
+// notSupported refuses what would change the meaning of the request if it were
+// ignored (OpenID Connect Core 1.0 §6.1, §6.2, §7.2.1).
+func notSupported(r oauth.Request) error {
+	switch {
+	case r.Get("request") != "":
+		return oauth.RequestNotSupported.Errorf("The parameter request is not supported.")
+	case r.Get("request_uri") != "":
+		return oauth.RequestURINotSupported.Errorf("The parameter request_uri is not supported.")
+	case r.Get("registration") != "":
+		return oauth.RegistrationNotSupport.Errorf("The parameter registration is not supported.")
+	default:
+		return nil
+	}
+}
+
+func challenge(c store.Client, r oauth.Request) (oauth.Challenge, error) {
+	text, method := r.Get("code_challenge"), r.Get("code_challenge_method")
+	switch {
+	case text == "" && method != "":
+		return "", oauth.InvalidRequest.Errorf("There is a code_challenge_method, but no code_challenge.")
+	case text == "" && policy.RequireChallenge(c):
+		return "", oauth.InvalidRequest.Errorf("The code_challenge is missing: a public client must use PKCE with S256.")
+	case text == "":
+		return "", nil
+	// RFC 7636 §4.3: the method "defaults to "plain" if not present in the
+	// request". plain shows the verifier to whoever sees the request (RFC 9700
+	// §2.1.1).
+	case method == "":
+		return "", oauth.InvalidRequest.Errorf("The code_challenge_method is missing, which means plain; use S256.")
+	case method != oauth.S256:
+		return "", oauth.InvalidRequest.Errorf("The code_challenge_method is not supported; use S256.")
+	default:
+		return oauth.ParseChallenge(text)
+	}
+}
+
+// prompt reads a list of prompt values (OpenID Connect Core 1.0 §3.1.2.1).
+// consent needs nothing from a first-party client; select_account is a login as
+// long as a browser has one account.
+func prompt(list string) (silent, relogin bool, err error) {
+	values := strings.Fields(list)
+	for _, value := range values {
+		switch value {
+		case "none":
+			silent = true
+		case "login", "select_account":
+			relogin = true
+		case "consent":
+		// Initiating User Registration via OpenID Connect 1.0 §4.1: a value that
+		// is not supported SHOULD be an invalid_request.
+		default:
+			return false, false, oauth.InvalidRequest.Errorf("The prompt has a value that is not supported.")
+		}
+	}
+	// "If this parameter contains none with any other value, an error is
+	// returned."
+	if silent && slices.ContainsFunc(values, func(v string) bool { return v != "none" }) {
+		return false, false, oauth.InvalidRequest.Errorf("The prompt has none together with another value.")
+	}
+	return silent, relogin, nil
+}
+
+func maxAge(text string) (time.Duration, error) {
+	if text == "" {
+		return -1, nil
+	}
+	seconds, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return 0, oauth.InvalidRequest.Errorf("The max_age is not a number of seconds.").Because(err)
+	}
+	return time.Duration(seconds) * time.Second, nil //nolint:gosec // 32 bits
+}
+
+// api finds the API that the tokens are for, or nil for the userinfo endpoint
+// alone. Any API may be asked for a person.
+func (e Endpoint) api(ctx context.Context, c store.Client, asked string, scope oauth.Scope) (*store.API, error) {
+	settings, err := e.Server.Settings(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("authorize: settings: %w", err)
+	}
+	audience, err := policy.Audience(c, asked, settings, scope)
+	if err != nil || audience == "" {
+		return nil, err
+	}
+	api, err := e.APIs.API(ctx, audience)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, oauth.InvalidTarget.Errorf("There is no API for the audience.").Because(fmt.Errorf("audience %.256q: %w", audience, err))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("authorize: api: %w", err)
+	}
+	return &api, nil
+}

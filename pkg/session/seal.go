@@ -1,0 +1,94 @@
+// The proof that a form is our own (RFC 6749 §10.12, RFC 9700 §4.7: cross-site
+// request forgery).
+
+package session
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"kmint/pkg/oauth"
+)
+
+// ErrSeal says that a form was not shown to this browser, or not for this
+// request, or too long ago.
+var ErrSeal = errors.New("session: the seal does not hold")
+
+// purpose names the key of the login form's seals: a seal made for another step
+// is none here.
+const purpose = "login"
+
+// BrowserCookieName is the name of the cookie that tells browsers apart.
+func BrowserCookieName(secure bool) string { return hostPrefix(secure) + "kmint_login" }
+
+// A MAC derives the keys of seals.
+type MAC interface {
+	// HourlyKey is the key, of 32 bytes, for one purpose in one hour (counted
+	// since 1970).
+	HourlyKey(ctx context.Context, purpose string, hour int64) ([]byte, error)
+}
+
+// A Sealer seals the login form.
+type Sealer struct {
+	MAC MAC
+	Now func() time.Time
+}
+
+// Browser returns the browser's secret from its cookie, or a new one, where it
+// brought none that is well-formed. It is kept where it can be: another tab may
+// show a form that is sealed for it.
+func Browser(cookie oauth.Secret) (browser oauth.Secret, fresh bool) {
+	if isRandom(cookie.Reveal()) {
+		return cookie, false
+	}
+	return oauth.Secret(oauth.NewID()), true
+}
+
+// Seal binds a request to a browser. The seal holds until the end of the next
+// hour.
+func (s Sealer) Seal(ctx context.Context, browser oauth.Secret, request string) (string, error) {
+	seal, err := s.sealAt(ctx, s.hour(), browser, request)
+	return base64.RawURLEncoding.EncodeToString(seal), err
+}
+
+// Check returns nil if the seal was made for this browser and this request, and
+// ErrSeal if it was not.
+func (s Sealer) Check(ctx context.Context, seal string, browser oauth.Secret, request string) error {
+	presented, err := base64.RawURLEncoding.Strict().DecodeString(seal)
+	if err != nil || len(presented) != sha256.Size || !isRandom(browser.Reveal()) {
+		return ErrSeal
+	}
+	hour := s.hour()
+	for _, at := range []int64{hour, hour - 1} {
+		right, err := s.sealAt(ctx, at, browser, request)
+		if err != nil {
+			return err
+		}
+		if hmac.Equal(presented, right) {
+			return nil
+		}
+	}
+	return ErrSeal
+}
+
+func (s Sealer) hour() int64 { return s.Now().Unix() / int64(time.Hour/time.Second) }
+
+// sealAt signs two digests of a fixed width, so that no two pairs of browser and
+// request give the same message.
+func (s Sealer) sealAt(ctx context.Context, hour int64, browser oauth.Secret, request string) ([]byte, error) {
+	key, err := s.MAC.HourlyKey(ctx, purpose, hour)
+	if err != nil {
+		return nil, fmt.Errorf("session: seal: %w", err)
+	}
+	h := hmac.New(sha256.New, key)
+	for _, part := range []string{purpose, browser.Reveal(), request} {
+		sum := sha256.Sum256([]byte(part))
+		h.Write(sum[:])
+	}
+	return h.Sum(nil), nil
+}

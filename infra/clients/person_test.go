@@ -1,0 +1,136 @@
+package clients
+
+import (
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/html"
+)
+
+// The user of the example.
+const (
+	username = "demo"
+	password = "correct horse battery staple"
+)
+
+// A person logs in with a browser that has no screen: it keeps cookies, fills
+// the form of a page, follows redirects and stops where kmint ends.
+type person struct {
+	t       *testing.T
+	browser *http.Client
+}
+
+func newPerson(t *testing.T, issuer string) person {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	home, err := url.Parse(issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return person{t, &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+		if r.URL.Host != home.Host {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}}}
+}
+
+// open opens an address. The answer has a page, or leads out of kmint.
+func (p person) open(address string) (page *html.Node, at, out *url.URL, status int) {
+	p.t.Helper()
+	return p.read(p.browser.Get(address))
+}
+
+// submit fills and sends the form of a page.
+func (p person) submit(page *html.Node, at *url.URL, fill map[string]string) (next *html.Node, nextAt, out *url.URL, status int) {
+	p.t.Helper()
+	forms := elements(page, "form")
+	if len(forms) != 1 {
+		p.t.Fatalf("the page at %s has %d forms", at, len(forms))
+	}
+	values := url.Values{}
+	for _, input := range elements(forms[0], "input") {
+		values.Set(attribute(input, "name"), attribute(input, "value"))
+	}
+	for name, value := range fill {
+		if !values.Has(name) {
+			p.t.Fatalf("the form at %s has no %s", at, name)
+		}
+		values.Set(name, value)
+	}
+	action, err := at.Parse(attribute(forms[0], "action"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return p.read(p.browser.PostForm(action.String(), values))
+}
+
+// login opens an authorization request, logs in if a page asks for it, and
+// returns the query with which kmint sends the browser back to the client.
+func (p person) login(address string) url.Values {
+	p.t.Helper()
+	page, at, out, status := p.open(address)
+	if out == nil {
+		if status != http.StatusOK {
+			p.t.Fatalf("%s: %d", address, status)
+		}
+		_, at, out, status = p.submit(page, at, map[string]string{"username": username, "password": password})
+	}
+	if out == nil {
+		p.t.Fatalf("after the login, at %s: %d", at, status)
+	}
+	return out.Query()
+}
+
+func (p person) read(response *http.Response, err error) (*html.Node, *url.URL, *url.URL, int) {
+	p.t.Helper()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if location, err := response.Location(); err == nil {
+		return nil, response.Request.URL, location, response.StatusCode
+	}
+	page, err := html.Parse(response.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return page, response.Request.URL, nil, response.StatusCode
+}
+
+// elements are those of a name, in the page's order.
+func elements(in *html.Node, name string) []*html.Node {
+	var found []*html.Node
+	for node := range in.Descendants() {
+		if node.Type == html.ElementNode && node.Data == name {
+			found = append(found, node)
+		}
+	}
+	return found
+}
+
+func attribute(of *html.Node, name string) string {
+	for _, a := range of.Attr {
+		if a.Key == name {
+			return a.Val
+		}
+	}
+	return ""
+}
+
+// text is what a page says.
+func text(in *html.Node) string {
+	var b strings.Builder
+	for node := range in.Descendants() {
+		if node.Type == html.TextNode && node.Parent.Data != "style" {
+			b.WriteString(node.Data)
+		}
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
+}

@@ -179,7 +179,7 @@ func eventPath(name string) string {
 
 func goldenPath(name string) string { return eventPath(name + ".golden") }
 
-func readEvent(t *testing.T, name string) []byte {
+func readEvent(t testing.TB, name string) []byte {
 	t.Helper()
 	raw, err := os.ReadFile(eventPath(name))
 	if err != nil {
@@ -212,8 +212,8 @@ func TestEventsAreThoseOfTheGateway(t *testing.T) {
 			if routed := routes[e.RouteKey] == function; routed == slices.Contains(unrouted, name) {
 				t.Errorf("the route %s leads to %q", e.RouteKey, routes[e.RouteKey])
 			}
-			if own, greedy := e.PathParameters["own"]; greedy {
-				path = strings.ReplaceAll(path, "{own+}", own)
+			if own, greedy := e.PathParameters["proxy"]; greedy {
+				path = strings.ReplaceAll(path, "{proxy+}", own)
 			}
 			if e.Version != "2.0" || c.RouteKey != e.RouteKey || c.HTTP.Method != method || c.HTTP.Path != e.RawPath || e.RawPath != path {
 				t.Errorf("route, method and path differ: %s, %+v, %s", e.RouteKey, c.HTTP, e.RawPath)

@@ -146,7 +146,7 @@ func at(path, part, name string) place {
 }
 
 var places = []place{
-	at(`.*:response\.body\.(access|id|refresh)_token`, "", "$1_token."),
+	at(`.*:response\.body\.(access|id|refresh)_token`, "", "${1}_token."),
 	at(`discovery/jwks:response\.body\.keys\.0\.kid`, "", "kid"),
 	at(`discovery/jwks:response\.body\.keys\.0\.n`, "", "modulus"),
 	at(`discovery/jwks.*:response\.headers\.Etag`, "", "etag"),
@@ -158,11 +158,11 @@ var places = []place{
 	at(`.*:response\.cookies\.\d+`, `^__Host-kmint_login=([^;]+)`, "login_cookie"),
 	at(`.*:response\.cookies\.\d+`, `^__Host-kmint_session=([^;]+)`, "session"),
 	at(`.*:tokens\.\w+\.header\.kid`, "", "kid"),
-	at(`.*:tokens\.(\w+)\.claims\.(exp|iat|jti)`, "", "$2.$1"),
-	at(`.*:tokens\.\w+\.claims\.(auth_time|sid)`, "", "$1"),
+	at(`.*:tokens\.(\w+)\.claims\.(exp|iat|jti)`, "", "${2}.${1}"),
+	at(`.*:tokens\.\w+\.claims\.(auth_time|sid)`, "", "${1}"),
 	at(`.*:tokens\.\w+\.claims\.grant_id`, "", "grant_id."),
 	at(`.*:log\.\d+\.grant`, "", "grant_id."),
-	at(`.*:log\.\d+\.(time|ms|request_id)`, "", "$1"),
+	at(`.*:log\.\d+\.(time|ms|request_id)`, "", "${1}"),
 }
 
 // template puts stand-ins where the places are. A value that was kept before
@@ -186,7 +186,7 @@ func template(step, which, path string, got any, known map[string]any) any {
 	for _, p := range places {
 		where := step + ":" + path
 		found := p.at.FindStringSubmatchIndex(where)
-		if found == nil {
+		if found == nil || got == "" {
 			continue
 		}
 		name := string(p.at.ExpandString(nil, p.name, where, found))

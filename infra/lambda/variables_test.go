@@ -42,11 +42,11 @@ var kinds = map[string]kind{
 	"access_token":  {secret: true, fresh: true, check: inTokens("access_token")},
 	"id_token":      {secret: true, fresh: true, check: inTokens("id_token")},
 	"code":          {secret: true, fresh: true, check: pattern(`kmint_code\.` + handle)},
-	"session":       {secret: true, fresh: true, check: pattern(`kmint_session\.` + handle)},
+	"session":       {secret: true, fresh: true, check: pattern(`kmint_session\.ZGVtby11c2Vy\.` + handle)},
 	"refresh_token": {secret: true, fresh: true, check: refreshToken},
 	"request":       {secret: true, check: pattern(`[A-Za-z0-9_.%&=+/-]+`)},
-	"seal":          {secret: true, check: pattern(`[A-Za-z0-9_.-]{43,}`)},
-	"login_cookie":  {secret: true, stable: true, check: pattern(`[A-Za-z0-9_.-]{43,}`)},
+	"seal":          {secret: true, check: pattern(handle)},
+	"login_cookie":  {secret: true, stable: true, check: pattern(handle)},
 
 	"kid":        {stable: true, check: func(_ string, v any, s sight) error { _, err := s.keys.find(v); return err }},
 	"modulus":    {stable: true, check: pattern(`[A-Za-z0-9_-]{342}`)}, // 2048 bits

@@ -1,0 +1,122 @@
+package lambda
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What the checks of this package let through, they must be able to refuse.
+
+func encode(v string) string { return base64.RawURLEncoding.EncodeToString([]byte(v)) }
+
+// published makes a key and what a JWK set says of it.
+func published(t *testing.T) (*rsa.PrivateKey, keySet, string) {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := base64.RawURLEncoding.EncodeToString(key.N.Bytes())
+	sum := sha256.Sum256([]byte(`{"e":"AQAB","kty":"RSA","n":"` + n + `"}`))
+	kid := base64.RawURLEncoding.EncodeToString(sum[:])
+	set := fmt.Sprintf(`{"keys":[{"kty":"RSA","use":"sig","alg":"RS256","kid":%q,"n":%q,"e":"AQAB"}]}`, kid, n)
+	keys, err := readKeySet(readTree(t, []byte(set)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readKeySet(readTree(t, []byte(strings.Replace(set, kid, "another", 1)))); err == nil {
+		t.Error("a kid that is not the thumbprint is taken")
+	}
+	return key, keys, kid
+}
+
+func TestVerifyRefuses(t *testing.T) {
+	key, keys, kid := published(t)
+	sign := func(header, claims string) string {
+		signed := encode(header) + "." + encode(claims)
+		digest := sha256.Sum256([]byte(signed))
+		signature, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, digest[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed + "." + encode(string(signature))
+	}
+	header := fmt.Sprintf(`{"alg":"RS256","kid":%q}`, kid)
+	good := sign(header, `{"sub":"a"}`)
+	if _, err := keys.verify(good); err != nil {
+		t.Fatal(err)
+	}
+	for name, token := range map[string]string{
+		"other claims":   encode(header) + "." + encode(`{"sub":"b"}`) + good[strings.LastIndex(good, "."):],
+		"another key":    sign(`{"alg":"RS256","kid":"another"}`, `{"sub":"a"}`),
+		"no algorithm":   sign(fmt.Sprintf(`{"alg":"none","kid":%q}`, kid), `{"sub":"a"}`),
+		"no signature":   good[:strings.LastIndex(good, ".")+1],
+		"two parts":      good[:strings.LastIndex(good, ".")],
+		"padded base64":  good + "==",
+		"not claims":     sign(header, `"a"`),
+		"not a JWS":      "a",
+		"nothing at all": "",
+	} {
+		if _, err := keys.verify(token); err == nil {
+			t.Errorf("%s: verified", name)
+		}
+	}
+}
+
+func TestKindsRefuse(t *testing.T) {
+	_, keys, kid := published(t)
+	now := time.Now()
+	code := "kmint_code." + strings.Repeat("a", 43)
+	sum := sha256.Sum256([]byte(code))
+	grant := base64.RawURLEncoding.EncodeToString(sum[:])
+	at := func(d time.Duration) json.Number { return json.Number(fmt.Sprint(now.Add(d).Unix())) }
+	stamp := func(d time.Duration) string { return now.Add(d).Format(time.RFC3339Nano) }
+	s := sight{
+		began: now.Add(-time.Second), ended: now.Add(time.Second), id: "1", keys: keys,
+		known: map[string]any{"code.web": code, "sid": strings.Repeat("s", 43), "jti.access_token": strings.Repeat("j", 43)},
+		tree: readTree(t, []byte(`{"response": {"body": {"access_token": "a.b.c"}},
+			"tokens": {"access_token": {"claims": {"grant_id": "`+grant+`", "iat": 1000}}}}`)).(map[string]any),
+	}
+	part := strings.Repeat("b", 43)
+	for name, tt := range map[string]struct{ good, bad any }{
+		"access_token.web":  {"a.b.c", "a.b.d"},
+		"id_token.web":      {nil, "a.b.c"},
+		"code.spa":          {"kmint_code." + part, "kmint_code." + part + "b"},
+		"code.again":        {nil, code},
+		"session":           {"kmint_session.ZGVtby11c2Vy." + part, "kmint_session." + part},
+		"refresh_token.web": {"kmint_refresh." + grant + "." + part + "." + part, "kmint_refresh." + part + "." + part + "." + part},
+		"grant_id.web":      {grant, part},
+		"grant_id.spa":      {nil, grant},
+		"kid":               {kid, "another"},
+		"sid":               {strings.Repeat("s", 43), part},
+		"jti.id_token":      {part, strings.Repeat("j", 43)},
+		"iat.access_token":  {at(0), at(-time.Minute)},
+		"auth_time":         {at(-time.Second), at(time.Minute)},
+		"exp.access_token":  {json.Number("87400"), json.Number("4600")},
+		"time":              {stamp(0), stamp(-time.Minute)},
+		"ms":                {json.Number("1.5"), json.Number("-1")},
+		"request_id":        {"1", "2"},
+		"seal":              {part, ""},
+		"etag":              {`"0123456789abcdef"`, `W/"0123456789abcdef"`},
+		"whatever":          {nil, "x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.kept = map[string]any{name: tt.good}
+			if problems := checkKept(s); tt.good != nil && len(problems) > 0 {
+				t.Errorf("refused: %v", problems)
+			}
+			s.kept = map[string]any{name: tt.bad}
+			if len(checkKept(s)) == 0 {
+				t.Errorf("%v was let through", tt.bad)
+			}
+		})
+	}
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+)
+
+type printed struct {
+	Endpoint   string `json:"endpoint"`
+	SigningKey string `json:"signing_key"`
+	MACKey     string `json:"mac_key"`
+}
+
+// start runs the command until the test calls stop.
+func start(t *testing.T, dir string) (p printed, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	read, write := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := run(ctx, "127.0.0.1:0", dir, write)
+		_ = write.CloseWithError(io.EOF)
+		ended <- err
+	}()
+	line, err := bufio.NewReader(read).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &p)
+	}
+	if err != nil {
+		cancel()
+		t.Fatal(err, <-ended)
+	}
+	return p, func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestTheKeysStay(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "kms")
+	first, stop := start(t, dir)
+	client := kms.New(kms.Options{Region: "us-east-1", BaseEndpoint: &first.Endpoint, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")})
+	for name, arn := range map[string]string{"alias/kmint-signing": first.SigningKey, "alias/kmint-mac": first.MACKey} {
+		out, err := client.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String(name)})
+		if err != nil || *out.KeyMetadata.Arn != arn {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	stop()
+	again, stop := start(t, dir)
+	defer stop()
+	if again.SigningKey != first.SigningKey || again.MACKey != first.MACKey {
+		t.Errorf("%+v is not %+v", again, first)
+	}
+	other, stop := start(t, "")
+	defer stop()
+	if other.SigningKey == first.SigningKey {
+		t.Error("another server has the same key")
+	}
+}
+
+func TestWhatCannotStart(t *testing.T) {
+	running, stop := start(t, "")
+	defer stop()
+	if err := run(t.Context(), running.Endpoint[len("http://"):], "", io.Discard); err == nil {
+		t.Error("a used address was taken")
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), "127.0.0.1:0", file, io.Discard); err == nil {
+		t.Error("a file was taken for a folder")
+	}
+}

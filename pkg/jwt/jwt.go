@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -35,8 +36,8 @@ const (
 // disabled, invalid or gone. Another key may.
 var ErrKeyUnusable = errors.New("jwt: the signing key cannot be used")
 
-// ErrBusy says that whoever holds the key throttles or did not answer in time.
-// Nothing was signed; the caller may be told to come again.
+// ErrBusy says that whoever holds the key throttles, is ill or did not answer in
+// time. There is no signature; the caller may be told to come again.
 var ErrBusy = errors.New("jwt: the signer is busy")
 
 // A Key names one signing key and carries its public half.
@@ -148,6 +149,11 @@ type Expected struct {
 // decodes its claims into dst. Which key and algorithm count is decided by the
 // kid alone: the header's alg must be the one of that key (RFC 8725 §3.1).
 func Verify(ctx context.Context, set KeySet, token string, want Expected, dst any) error {
+	// RFC 7515 §2 has base64url "without the inclusion of any line breaks,
+	// whitespace, or other additional characters"; Go's decoder skips line breaks.
+	if strings.ContainsAny(token, "\r\n") {
+		return errors.New("jwt: a line break in the token")
+	}
 	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
 		return fmt.Errorf("jwt: %w", err)

@@ -1,0 +1,50 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"kmint/pkg/discovery"
+	"kmint/pkg/keys"
+	"kmint/pkg/oauth"
+	"kmint/pkg/store"
+	"kmint/pkg/web"
+)
+
+// Discovery is the discovery function.
+type Discovery struct {
+	// Issuer is the issuer identifier, "" for the one in the store's record.
+	Issuer string
+	// TokenPath is the path announced for the token endpoint.
+	TokenPath string
+
+	Settings store.ServerSettings
+	Registry store.RegistryReader
+
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Handler serves the well-known documents.
+func (f Discovery) Handler() http.Handler {
+	cache := store.NewCache(nil, nil, f.Settings, f.Registry, f.Now)
+	endpoint := discovery.Endpoint{
+		Server:    named{cache, f.Issuer},
+		Keys:      &keys.Ring{Registry: cache},
+		TokenPath: f.TokenPath,
+		// Those that Token serves: this function cannot ask it.
+		GrantTypes: []string{oauth.AuthorizationCode, oauth.ClientCredentials, oauth.RefreshToken},
+	}
+	mux := http.NewServeMux()
+	edge := newEdge(f.Issuer, f.Now, f.Log)
+	for path, serve := range map[string]web.Handler{
+		"/.well-known/openid-configuration":       endpoint.Metadata,
+		"/.well-known/oauth-authorization-server": endpoint.Metadata,
+		"/.well-known/jwks.json":                  endpoint.JWKS,
+	} {
+		mux.Handle(path, edge.JSON(web.Preflight(web.Methods(serve, http.MethodGet), "GET, OPTIONS")))
+	}
+	mux.Handle("/", edge.JSON(notFound))
+	return mux
+}

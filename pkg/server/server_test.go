@@ -1,0 +1,100 @@
+package server_test
+
+import (
+	"encoding/base64"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kmint/pkg/bolt"
+	"kmint/pkg/keys"
+	"kmint/pkg/localkey"
+	"kmint/pkg/seed"
+	"kmint/pkg/server"
+)
+
+const issuer = "https://auth.example.com/"
+
+// keyDir holds one key for all tests: an RSA key takes its time.
+var keyDir string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "kmint")
+	if err != nil {
+		panic(err)
+	}
+	keyDir = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// build makes the four functions over one local store that holds the example
+// seed, behind one handler.
+func build(t *testing.T) http.Handler {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	db, err := bolt.Open(filepath.Join(t.TempDir(), "kmint.db"))
+	must(err)
+	t.Cleanup(func() { _ = db.Close() })
+	local, err := localkey.Open(keyDir)
+	must(err)
+	public, err := local.PublicKey(t.Context(), localkey.Reference)
+	must(err)
+	key, err := keys.New(public, localkey.Reference)
+	must(err)
+	_, err = keys.First(t.Context(), db, key, time.Now())
+	must(err)
+	file, err := os.Open("../../infra/examples/seed.json")
+	must(err)
+	defer func() { _ = file.Close() }()
+	example, err := seed.Read(file)
+	must(err)
+	_, err = example.Write(t.Context(), seed.Writers{Issuer: issuer, Config: db, Clients: db, APIs: db, Settings: db, Users: db, Logins: db, People: db})
+	must(err)
+
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	mux := http.NewServeMux()
+	token := server.Token{
+		Issuer: issuer, TokenPath: "/own/path",
+		Clients: db, APIs: db, Settings: db, Registry: db, Grants: db, Users: db,
+		PrivateKey: local, Now: time.Now, Log: log,
+	}.Handler()
+	for _, path := range []string{"/oauth/token", "/token", "/v1/token", "/own/path"} {
+		mux.Handle(path, token)
+	}
+	mux.Handle("/authorize", server.Authorize{
+		Issuer:  issuer,
+		Clients: db, APIs: db, Settings: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
+		MAC: local, Now: time.Now, Log: log,
+	}.Handler())
+	mux.Handle("/userinfo", server.Userinfo{
+		Issuer:  issuer,
+		Clients: db, Settings: db, Registry: db, Grants: db, Users: db,
+		Now: time.Now, Log: log,
+	}.Handler())
+	mux.Handle("/.well-known/", server.Discovery{
+		Issuer: issuer, TokenPath: "/own/path", Settings: db, Registry: db, Now: time.Now, Log: log,
+	}.Handler())
+	return mux
+}
+
+// given are the variables that transcripts start with.
+func given() map[string]string {
+	basic := func(id, secret string) string { return base64.StdEncoding.EncodeToString([]byte(id + ":" + secret)) }
+	return map[string]string{
+		"service": basic("demo-service", "demo-service-secret-used-in-examples-only"),
+		"web":     basic("demo-web", "demo-web-secret-used-in-examples-only"),
+		"wrong":   basic("demo-service", strings.Repeat("wrong", 8)),
+	}
+}

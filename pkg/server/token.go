@@ -1,0 +1,68 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"kmint/pkg/clientauth"
+	"kmint/pkg/grant"
+	"kmint/pkg/keys"
+	"kmint/pkg/oauth"
+	"kmint/pkg/store"
+	"kmint/pkg/token"
+	"kmint/pkg/web"
+)
+
+// Token is the token function.
+type Token struct {
+	// Issuer is the issuer identifier, "" for the one in the store's record.
+	Issuer string
+	// TokenPath is the owner's own path for the token endpoint.
+	TokenPath string
+
+	Clients    store.Clients
+	APIs       store.APIs
+	Settings   store.ServerSettings
+	Registry   store.RegistryReader
+	Grants     store.Grants
+	Users      store.Users
+	PrivateKey keys.PrivateKey
+
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Handler serves the token endpoint.
+func (f Token) Handler() http.Handler {
+	cache := store.NewCache(f.Clients, f.APIs, f.Settings, f.Registry, f.Now)
+	settings := named{cache, f.Issuer}
+	endpoint := grant.Endpoint{
+		Clients: clientauth.Authenticator{Clients: cache},
+		APIs:    cache,
+		Grants: map[string]grant.Grant{
+			oauth.AuthorizationCode: grant.AuthorizationCode{Grants: f.Grants, Now: f.Now},
+			oauth.ClientCredentials: grant.ClientCredentials{APIs: cache, Server: settings},
+			oauth.RefreshToken:      grant.RefreshToken{Grants: f.Grants, Users: f.Users, Now: f.Now},
+		},
+		Issuer: token.Issuer{Server: settings, Signer: &keys.Ring{Registry: cache, Private: f.PrivateKey}, Now: f.Now},
+	}
+	// RFC 6749 §3.2: "The client MUST use the HTTP "POST" method when making
+	// access token requests."
+	serve := web.Preflight(web.Methods(endpoint.Serve, http.MethodPost), "POST, OPTIONS")
+
+	// Auth0's path, two that clients of other servers have written down, and the
+	// owner's.
+	paths := []string{"/oauth/token", "/token", "/v1/token"}
+	if !slices.Contains(paths, f.TokenPath) {
+		paths = append(paths, f.TokenPath)
+	}
+	mux := http.NewServeMux()
+	edge := newEdge(f.Issuer, f.Now, f.Log)
+	for _, path := range paths {
+		mux.Handle(path, edge.JSON(serve))
+	}
+	mux.Handle("/", edge.JSON(notFound))
+	return mux
+}

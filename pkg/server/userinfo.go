@@ -1,0 +1,45 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"kmint/pkg/keys"
+	"kmint/pkg/store"
+	"kmint/pkg/userinfo"
+	"kmint/pkg/web"
+)
+
+// Userinfo is the userinfo function.
+type Userinfo struct {
+	// Issuer is the issuer identifier, "" for the one in the store's record.
+	Issuer string
+
+	Clients  store.Clients
+	Settings store.ServerSettings
+	Registry store.RegistryReader
+	Grants   store.GrantReader
+	Users    store.Users
+
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Handler serves the UserInfo endpoint.
+func (f Userinfo) Handler() http.Handler {
+	cache := store.NewCache(f.Clients, nil, f.Settings, f.Registry, f.Now)
+	endpoint := userinfo.Endpoint{
+		Server:  named{cache, f.Issuer},
+		Keys:    &keys.Ring{Registry: cache},
+		Clients: cache,
+		Grants:  f.Grants,
+		Users:   f.Users,
+		Now:     f.Now,
+	}
+	mux := http.NewServeMux()
+	edge := newEdge(f.Issuer, f.Now, f.Log)
+	mux.Handle("/userinfo", edge.JSON(web.Preflight(web.Methods(endpoint.Serve, http.MethodGet, http.MethodPost), "GET, POST, OPTIONS")))
+	mux.Handle("/", edge.JSON(notFound))
+	return mux
+}

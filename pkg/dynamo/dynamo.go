@@ -54,13 +54,16 @@ type Store struct {
 	GrantsTable string
 }
 
-// NewClient makes the client that every function uses. An HTTP client that cfg
-// brings stays.
+// NewClient makes the client that every function uses. An HTTP client of another
+// kind than the SDK's own stays as cfg brings it.
 func NewClient(cfg aws.Config) *dynamodb.Client {
-	return dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) {
-		once(o)
-		if cfg.HTTPClient == nil {
-			o.HTTPClient = awshttp.NewBuildableClient().
+	client, ok := cfg.HTTPClient.(*awshttp.BuildableClient)
+	if cfg.HTTPClient == nil {
+		client, ok = awshttp.NewBuildableClient(), true
+	}
+	return dynamodb.NewFromConfig(cfg, once, func(o *dynamodb.Options) {
+		if ok {
+			o.HTTPClient = client.
 				WithTimeout(callTimeout).
 				WithDialerOptions(func(d *net.Dialer) { d.Timeout = callTimeout }).
 				WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = maxIdle })

@@ -99,7 +99,10 @@ func TestCache(t *testing.T) {
 			"Settings",
 			func(s *source) { s.settings.DefaultAudience = "first" },
 			func(s *source) { s.settings.DefaultAudience = "second" },
-			func(c *store.Cache) (string, error) { settings, err := c.Settings(ctx); return settings.DefaultAudience, err },
+			func(c *store.Cache) (string, error) {
+				settings, err := c.Settings(ctx)
+				return settings.DefaultAudience, err
+			},
 		},
 		{
 			"Issuer",

@@ -113,7 +113,7 @@ func testRegistryRace(t *testing.T, s Stores) {
 	ctx := t.Context()
 	for version := int64(1); version <= raceRounds; version++ {
 		written := make([]store.Registry, racers)
-		errs := race(func(i int) error {
+		errs, _ := race(func(i int) error {
 			written[i] = registry(version)
 			written[i].Keys[0].ID = string(digest())
 			return s.Registries.ReplaceRegistry(ctx, written[i])

@@ -89,10 +89,11 @@ func testAttemptsRace(t *testing.T, s Stores) {
 	ctx, now := t.Context(), now()
 	for range raceRounds {
 		name := digest()
-		errs := race(func(int) error { return s.Attempts.BeginAttempt(ctx, name, now) })
-		if n := count(t, errs, store.ErrLocked)[nil]; n != store.MaxFailures {
+		errs, busy := race(func(int) error { return s.Attempts.BeginAttempt(ctx, name, now) })
+		if n := count(t, errs, store.ErrLocked)[nil]; n > store.MaxFailures || n < store.MaxFailures && !busy {
 			t.Errorf("%d of %d attempts were allowed, want %d", n, racers, store.MaxFailures)
 		}
+		// An attempt whose answer was lost may have counted twice.
 		is(t, "one more", s.Attempts.BeginAttempt(ctx, name, now), store.ErrLocked)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,20 +73,27 @@ const (
 )
 
 // race runs do in many goroutines that start at once, and returns what each
-// returned.
-func race(do func(i int) error) []error {
-	errs := make([]error, racers)
+// returned. Whoever finds the store busy comes again, as a client would, with a
+// new request; busy reports whether anyone had to.
+func race(do func(i int) error) (errs []error, busy bool) {
+	errs = make([]error, racers)
 	start := make(chan struct{})
 	var all sync.WaitGroup
+	var again atomic.Bool
 	for i := range errs {
 		all.Go(func() {
 			<-start
-			errs[i] = do(i)
+			for range 10 {
+				if errs[i] = do(i); !errors.Is(errs[i], store.ErrBusy) {
+					return
+				}
+				again.Store(true)
+			}
 		})
 	}
 	close(start)
 	all.Wait()
-	return errs
+	return errs, again.Load()
 }
 
 // count counts the errors by which of the kinds they are, and fails on any other.

@@ -87,7 +87,7 @@ type Grant struct {
 // Codes writes new grants.
 type Codes interface {
 	// PutGrant writes a grant whose code is unspent. ErrConflict if the id
-	// exists.
+	// exists, ErrNoEnd if it would never go away.
 	PutGrant(ctx context.Context, g Grant) error
 }
 
@@ -99,7 +99,9 @@ type GrantReader interface {
 
 // Grants holds the moments of the token endpoint. Each is one conditional write
 // on one item; where that is refused, Judge says why, and a replay is answered
-// by one more write that revokes the grant.
+// by one more write that revokes the grant. Where an answer was lost nobody is
+// taken for a thief: that is ErrBusy, and what may have been spent is given back,
+// as by ReopenCode or ReopenRotation.
 type Grants interface {
 	// SpendCode exchanges a code once, and returns the grant as written.
 	SpendCode(ctx context.Context, s Spend) (Grant, error)

@@ -7,7 +7,8 @@
 // reasons; storetest is the contract that each store passes, races included.
 //
 // A store sees digests, never a code, a token or a secret. It checks expiry on
-// every read: deletion by TTL may come days late.
+// every read: deletion by TTL may come days late. Times are kept to the
+// millisecond, rounded down.
 package store
 
 import (
@@ -188,7 +189,8 @@ type Logins interface {
 // UserWriter upserts a person.
 type UserWriter interface {
 	// PutUser writes the user and the login name in one transaction, and takes
-	// the name it had before away. ErrConflict if the name is another's.
+	// the name it had before away. ErrConflict if the name is another's. A user
+	// without Username has no login name.
 	PutUser(ctx context.Context, u User) error
 }
 
@@ -214,11 +216,12 @@ func (s Session) Alive(now time.Time) bool {
 
 // Sessions keeps SSO sessions. Reads are strong.
 type Sessions interface {
-	// PutSession writes a new session.
+	// PutSession writes a new session. ErrConflict if the digest exists.
 	PutSession(ctx context.Context, s Session) error
 	// Session returns ErrNotFound for one that is not alive at now.
 	Session(ctx context.Context, digest oauth.Digest, now time.Time) (Session, error)
-	// RenewSession moves the idle expiry of an existing session.
+	// RenewSession moves the idle expiry of an existing session. ErrNotFound if it
+	// is gone.
 	RenewSession(ctx context.Context, digest oauth.Digest, idleExpires time.Time) error
 	// DeleteSession ends it. No error if it is gone.
 	DeleteSession(ctx context.Context, digest oauth.Digest) error

@@ -127,7 +127,7 @@ func TestSignFails(t *testing.T) {
 func check(t *testing.T, err, want error) {
 	t.Helper()
 	busy, unusable := errors.Is(err, jwt.ErrBusy), errors.Is(err, jwt.ErrKeyUnusable)
-	if (err == nil) != (want == nil) || busy != (want == jwt.ErrBusy) || unusable != (want == jwt.ErrKeyUnusable) { //nolint:errorlint // which of the two it is
+	if (err == nil) != (want == nil) || busy != (want == jwt.ErrBusy) || unusable != (want == jwt.ErrKeyUnusable) {
 		t.Errorf("got %v, want %v", err, want)
 	}
 }

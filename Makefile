@@ -17,8 +17,10 @@ SOAK ?= 20
 GOLANGCI_LINT = .tmp/bin/golangci-lint-v2.15.0
 GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 SAM_VERSION   = 1.170.0
-SAM           = $(or $(shell command -v sam 2>/dev/null),.tmp/venv-sam/bin/sam)
-CFN_LINT      = $(or $(shell command -v cfn-lint 2>/dev/null),.tmp/venv-sam/bin/cfn-lint)
+CHECKED_SAM   = .tmp/venv-sam/bin/sam
+CFN_LINT      = .tmp/venv-sam/bin/cfn-lint --regions us-east-1 --template
+# To run and deploy, whatever sam the owner has will do.
+SAM           = $(or $(wildcard $(CHECKED_SAM)),$(shell command -v sam 2>/dev/null),$(CHECKED_SAM))
 
 # sam would tell its makers about each call.
 export SAM_CLI_TELEMETRY = 0
@@ -117,13 +119,13 @@ endef
 # SAM. The checks need neither network nor AWS credentials. `sam validate` does
 # not run the transform that CloudFormation will, so the last two lines do.
 .PHONY: sam-check
-sam-check: $(SAM)
-	$(SAM) validate --lint
-	$(CFN_LINT) --regions us-east-1 --template template.yaml
-	GOARCH=$(GOARCH) $(SAM) build --parameter-overrides Arch=$(ARCH)
-	$(CFN_LINT) --regions us-east-1 --template .aws-sam/build/template.yaml
-	infra/tools/transform.sh template.yaml > .tmp/transformed.json
-	$(CFN_LINT) --regions us-east-1 --template .tmp/transformed.json
+sam-check: $(CHECKED_SAM)
+	$(CHECKED_SAM) validate --lint
+	$(CFN_LINT) template.yaml
+	GOARCH=$(GOARCH) $(CHECKED_SAM) build --parameter-overrides Arch=$(ARCH)
+	$(CFN_LINT) .aws-sam/build/template.yaml
+	.tmp/venv-sam/bin/python infra/tools/transform.py template.yaml > .tmp/transformed.json
+	$(CFN_LINT) .tmp/transformed.json
 
 # What checkov finds, but for what .checkov.yaml accepts.
 .PHONY: checkov
@@ -135,9 +137,9 @@ checkov: .tmp/venv-checkov/bin/checkov
 
 .PHONY: sam-local
 sam-local: $(SAM)
-	PATH="$(dir $(abspath $(SAM))):$$PATH" go run ./infra/sam
+	go run ./infra/sam
 
-.tmp/venv-sam/bin/sam:
+$(CHECKED_SAM):
 	infra/tools/python.sh .tmp/venv-sam aws-sam-cli $(SAM_VERSION)
 
 .PHONY: deploy

@@ -86,8 +86,8 @@ func tooOld(s store.Session, maxAge time.Duration, now time.Time) bool {
 // sound alike.
 const (
 	incomplete = "Enter your username and your password."
-	wrong      = "The username or the password is wrong."
-	locked     = "There were too many attempts with this username. Wait 15 minutes, then try again."
+	wrong      = "Wrong username or password."
+	locked     = "Too many attempts with this username. Wait 15 minutes, then try again."
 )
 
 // logIn takes the person from the login form. A refusal shows the page again, in

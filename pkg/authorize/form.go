@@ -48,8 +48,8 @@ func (e Endpoint) step(ctx context.Context, r oauth.Request, b browser) (oauth.R
 	carried := r.Get(fieldRequest)
 	err := e.Seal.Check(ctx, r.Get(fieldSeal), b.key, carried)
 	if errors.Is(err, session.ErrSeal) {
-		return r, nil, oauth.InvalidRequest.Errorf("This login form is too old, or was not shown in this browser. " +
-			"Go back to the application and log in from there. Your browser must accept cookies from this site.").Because(err)
+		return r, nil, oauth.InvalidRequest.Errorf("This login form is too old, or was not shown in this browser. "+
+			"Nothing has happened: start again from the application, and let your browser accept cookies from here.").Because(err)
 	}
 	if err != nil {
 		return r, nil, err

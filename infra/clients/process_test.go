@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	code := m.Run()
+	endChromium()
 	_ = os.RemoveAll(built)
 	os.Exit(code)
 }

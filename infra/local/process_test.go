@@ -84,7 +84,7 @@ func start(t *testing.T, env ...string) *process {
 	t.Cleanup(func() {
 		if !p.ended {
 			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
+			_ = cmd.Wait() // and so stderr is whole
 		}
 		if t.Failed() {
 			t.Logf("the page:\n%s\nstderr:\n%s", p.page, stderr)
@@ -196,9 +196,6 @@ func TestFirstAndSecondStart(t *testing.T) {
 	if strings.Contains(first.page, "\x1b") {
 		t.Errorf("colours, though this is no terminal:\n%q", first.page)
 	}
-	if first.stderr.Len() > 0 {
-		t.Errorf("stderr: %s", first.stderr)
-	}
 	var m metadata
 	get(t, http.DefaultClient, first.field(t, "Discovery"), &m)
 	if m.Issuer != issuer || m.TokenEndpoint != issuer+"oauth/token" {
@@ -243,6 +240,9 @@ func TestFirstAndSecondStart(t *testing.T) {
 		t.Errorf("a second one on the same folder: %q", sentence)
 	}
 	first.end(t)
+	if first.stderr.Len() > 0 {
+		t.Errorf("stderr: %s", first.stderr)
+	}
 
 	second := start(t, "DATA_DIR="+dir)
 	for _, name := range []string{"Client", "Secret", "User", "Password"} {

@@ -75,7 +75,7 @@ func (c channel) discover(ctx context.Context, issuer string) (metadata, error) 
 	return m, nil
 }
 
-// Keys reads the public keys. It makes the channel a jwt.KeySet.
+// keys are those that the issuer publishes, read anew at each use.
 func (c channel) keys(jwksURI string) jwt.KeySet { return keySet{c, jwksURI} }
 
 type keySet struct {

@@ -131,8 +131,8 @@ func parseSeed(path string) (seed.Seed, error) {
 	return s, nil
 }
 
-// What is shown: the first client that fits, the first user who can log in, and
-// what the seed lacks.
+// A shown is what the page shows of a seed: the first client that fits, the first
+// user who can log in, and what is lacking.
 type shown struct {
 	Client *seed.Client
 	// Audience is what a token request of the client must name, "" for nothing.

@@ -77,9 +77,16 @@ var budgets = map[string]cost{
 	"userinfo/client_token":  {},
 	"userinfo/preflight":     {},
 
-	"authorize/no_session":           {},
-	"authorize/login_page":           {},
-	"authorize/foreign_form":         {},
+	"authorize/no_session":   {},
+	"authorize/login_page":   {},
+	"authorize/foreign_form": {},
+	// An attempt is counted before the password is looked at, then the name is
+	// found, then the person.
+	"authorize/wrong_password": {trips: 3, reads: 2, writes: 1},
+	// The same, but that the first write is refused, as there was a failure before,
+	// and brings the count along; then the failures are forgotten, and then code and
+	// session are written side by side.
+	"authorize/login":                {trips: 6, reads: 2, writes: 5},
 	"authorize/foreign_redirect_uri": {},
 	"authorize/repeated_parameter":   {},
 	// Session and person side by side, then the code.
@@ -148,7 +155,7 @@ func (r *rig) handlers(m *meter) (map[string]*httpadapter.HandlerAdapterV2, *byt
 		"authorize": httpadapter.NewV2(server.Authorize{
 			Issuer:  issuer,
 			Clients: db, APIs: db, Settings: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
-			MAC: &kms.MAC{Client: keys, KeyID: r.macKey}, Now: time.Now, Log: log,
+			MAC: &kms.MAC{Client: keys, Key: r.macKey}, Now: time.Now, Log: log,
 		}.Handler()),
 		"userinfo": httpadapter.NewV2(server.Userinfo{
 			Issuer:  issuer,

@@ -165,8 +165,8 @@ var places = []place{
 	at(`.*:log\.\d+\.(time|ms|request_id)`, "", "${1}"),
 }
 
-// template puts stand-ins where the places are. A value that was kept before
-// goes by the name that it has.
+// template puts stand-ins where the places are. A value that stays, and was kept
+// before, goes by the name that it has.
 func template(step, which, path string, got any, known map[string]any) any {
 	switch got := got.(type) {
 	case map[string]any:
@@ -193,7 +193,7 @@ func template(step, which, path string, got any, known map[string]any) any {
 		stand := func(value any) string {
 			kind, _, _ := strings.Cut(name, ".")
 			for _, earlier := range slices.Sorted(maps.Keys(known)) {
-				if k, _, _ := strings.Cut(earlier, "."); k == kind && reflect.DeepEqual(known[earlier], value) {
+				if k, _, _ := strings.Cut(earlier, "."); k == kind && kinds[k].stable && reflect.DeepEqual(known[earlier], value) {
 					return "${" + earlier + "}"
 				}
 			}

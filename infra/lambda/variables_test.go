@@ -9,10 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net/url"
+	"os"
 	"reflect"
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-lambda-go/events"
 )
 
 // A sight is one step as it was seen.
@@ -40,11 +44,11 @@ const handle = `[A-Za-z0-9_-]{43}` // 256 bits
 
 var kinds = map[string]kind{
 	"access_token":  {secret: true, fresh: true, check: inTokens("access_token")},
-	"id_token":      {secret: true, fresh: true, check: inTokens("id_token")},
+	"id_token":      {secret: true, check: inTokens("id_token")}, // two of one second may be equal
 	"code":          {secret: true, fresh: true, check: pattern(`kmint_code\.` + handle)},
 	"session":       {secret: true, fresh: true, check: pattern(`kmint_session\.ZGVtby11c2Vy\.` + handle)},
 	"refresh_token": {secret: true, fresh: true, check: refreshToken},
-	"request":       {secret: true, check: pattern(`[A-Za-z0-9_.%&=+/-]+`)},
+	"request":       {secret: true, stable: true, check: carriedRequest},
 	"seal":          {secret: true, check: pattern(handle)},
 	"login_cookie":  {secret: true, stable: true, check: pattern(handle)},
 
@@ -132,11 +136,39 @@ func refreshToken(_ string, value any, s sight) error {
 // grantID: a grant goes by the digest of its code.
 func grantID(which string, value any, s sight) error {
 	code, ok := s.known["code."+which].(string)
+	if now, given := s.kept["code."+which].(string); given {
+		code, ok = now, true
+	}
 	if !ok {
 		return fmt.Errorf("there is no code.%s", which)
 	}
 	sum := sha256.Sum256([]byte(code))
 	return equal(value, base64.RawURLEncoding.EncodeToString(sum[:]))
+}
+
+// carriedRequest: the login form carries the parameters of the page it is on.
+func carriedRequest(_ string, value any, _ sight) error {
+	text, _ := value.(string)
+	carried, err := url.ParseQuery(text)
+	if err != nil {
+		return err
+	}
+	raw, err := os.ReadFile(eventPath("authorize/login_page"))
+	if err != nil {
+		return err
+	}
+	var page events.APIGatewayV2HTTPRequest
+	if err := json.Unmarshal(raw, &page); err != nil {
+		return err
+	}
+	asked, err := url.ParseQuery(page.RawQueryString)
+	if err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(carried, asked) {
+		return fmt.Errorf("not %s", page.RawQueryString)
+	}
+	return nil
 }
 
 func styleHash(_ string, value any, s sight) error {

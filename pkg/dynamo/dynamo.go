@@ -52,36 +52,37 @@ type Store struct {
 	ConfigTable string
 	UsersTable  string
 	GrantsTable string
+	// Timeout bounds each attempt of a call; 0 is a second.
+	Timeout time.Duration
 }
 
-// NewClient makes the client that every function uses. An HTTP client of another
-// kind than the SDK's own stays as cfg brings it.
+// NewClient makes the client that every function uses. What bounds an attempt is
+// Store.Timeout; that a connection cannot be made is known as soon.
 func NewClient(cfg aws.Config) *dynamodb.Client {
 	client, ok := cfg.HTTPClient.(*awshttp.BuildableClient)
 	if cfg.HTTPClient == nil {
 		client, ok = awshttp.NewBuildableClient(), true
 	}
 	return dynamodb.NewFromConfig(cfg, once, func(o *dynamodb.Options) {
-		if ok {
+		if ok { // another kind stays as cfg brings it
 			o.HTTPClient = client.
-				WithTimeout(callTimeout).
-				WithDialerOptions(func(d *net.Dialer) { d.Timeout = callTimeout }).
+				WithDialerOptions(func(d *net.Dialer) { d.Timeout = timeout }).
 				WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = maxIdle })
 		}
 	})
 }
 
 const (
-	// callTimeout bounds each attempt, and attempts each call, under the deadline
-	// of the request.
-	callTimeout = time.Second
-	attempts    = 2
+	// timeout bounds an attempt, and attempts a call, under the deadline of the
+	// request.
+	timeout  = time.Second
+	attempts = 2
 	// pause is before the second attempt where the first was throttled.
 	pause = 50 * time.Millisecond
 	// rounds bounds how often a moment is tried anew because others came between.
 	rounds = 3
-	// maxIdle connections stay open: `make run` against a table serves many
-	// requests at once, a Lambda one.
+	// maxIdle connections stay open: a Lambda needs few, a server of many requests
+	// at once would otherwise connect anew for most of them.
 	maxIdle = 32
 	// maxKey is the longest partition key, in bytes. A longer one finds nothing.
 	maxKey = 2048
@@ -95,12 +96,12 @@ func once(o *dynamodb.Options) { o.Retryer = aws.NopRetryer{} }
 // answer was lost. lost reports whether the answer of any attempt was: that
 // attempt may have written, or may still. What is refused for good is returned
 // as it is; what might have gone well is store.ErrBusy.
-func call(ctx context.Context, do func(ctx context.Context) error) (lost bool, err error) {
+func (s *Store) call(ctx context.Context, do func(ctx context.Context) error) (lost bool, err error) {
 	for attempt := range attempts {
 		if attempt > 0 && !lost && !wait(ctx, pause/2+rand.N(pause)) {
 			break
 		}
-		one, cancel := context.WithTimeout(ctx, callTimeout)
+		one, cancel := context.WithTimeout(ctx, s.timeout())
 		err = do(one)
 		cancel()
 		switch {
@@ -117,6 +118,13 @@ func call(ctx context.Context, do func(ctx context.Context) error) (lost bool, e
 		}
 	}
 	return lost, fmt.Errorf("dynamo: %w: %w", store.ErrBusy, err)
+}
+
+func (s *Store) timeout() time.Duration {
+	if s.Timeout > 0 {
+		return s.Timeout
+	}
+	return timeout
 }
 
 // throttled reports whether DynamoDB put the call off, having done nothing.
@@ -162,7 +170,7 @@ func (s *Store) get(ctx context.Context, table, key string) (item, error) {
 		return nil, store.ErrNotFound
 	}
 	var out *dynamodb.GetItemOutput
-	_, err := call(ctx, func(ctx context.Context) (err error) {
+	_, err := s.call(ctx, func(ctx context.Context) (err error) {
 		out, err = s.DB.GetItem(ctx, &dynamodb.GetItemInput{
 			TableName: &table, Key: keyOf(key), ConsistentRead: aws.Bool(true),
 		}, once)
@@ -199,7 +207,7 @@ func (s *Store) put(ctx context.Context, table string, it item, condition string
 		in.ExpressionAttributeValues = values
 		in.ReturnValuesOnConditionCheckFailure = types.ReturnValuesOnConditionCheckFailureAllOld
 	}
-	lost, err := call(ctx, func(ctx context.Context) error {
+	lost, err := s.call(ctx, func(ctx context.Context) error {
 		_, err := s.DB.PutItem(ctx, in, once)
 		return err
 	})
@@ -224,7 +232,7 @@ func (s *Store) update(ctx context.Context, key, changes, condition string, valu
 	}
 	in.ExpressionAttributeNames = names(changes, *in.ConditionExpression)
 	var out *dynamodb.UpdateItemOutput
-	lost, err := call(ctx, func(ctx context.Context) (err error) {
+	lost, err := s.call(ctx, func(ctx context.Context) (err error) {
 		out, err = s.DB.UpdateItem(ctx, in, once)
 		return err
 	})
@@ -248,7 +256,7 @@ func written(o outcome, err error) (outcome, error) {
 
 // remove deletes an item. No error if it is gone.
 func (s *Store) remove(ctx context.Context, key string) error {
-	_, err := call(ctx, func(ctx context.Context) error {
+	_, err := s.call(ctx, func(ctx context.Context) error {
 		_, err := s.DB.DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: &s.GrantsTable, Key: keyOf(key)}, once)
 		return err
 	})

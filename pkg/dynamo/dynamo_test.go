@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -16,6 +17,8 @@ func TestStore(t *testing.T) {
 	local := ddb.ForTest(t)
 	storetest.Run(t, func(t *testing.T) storetest.Stores {
 		s := open(t, local, local.Config())
+		// Thirty-two racers, on a machine that may have other things to do.
+		s.Timeout = 10 * time.Second
 		return storetest.Stores{
 			Clients: s, APIs: s, Server: s, Config: s, Registries: s, Users: s, Logins: s, People: s,
 			Sessions: s, Attempts: s, Codes: s, Reader: s, Grants: s,

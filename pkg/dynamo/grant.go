@@ -207,7 +207,7 @@ func (s *Store) revoke(ctx context.Context, m moment, by string) (bool, error) {
 // nothing was decided and the caller may come again. It outlives the deadline of
 // the request.
 func (s *Store) giveBack(ctx context.Context, m moment) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attempts*callTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attempts*s.timeout())
 	defer cancel()
 	return m.undo(ctx, m.id, m.by)
 }

@@ -86,7 +86,7 @@ func (s *Store) putUser(ctx context.Context, u store.User, before string) (renam
 		// Makes a second attempt succeed where the first had. At most 36 characters.
 		ClientRequestToken: aws.String(oauth.NewID()[:36]),
 	}
-	_, err = call(ctx, func(ctx context.Context) error {
+	_, err = s.call(ctx, func(ctx context.Context) error {
 		_, err := s.DB.TransactWriteItems(ctx, in, once)
 		return err
 	})

@@ -203,6 +203,9 @@ func testLeeway(t *testing.T, s Stores) {
 		want   error
 	}{
 		{"after the leeway", func(g store.Grant, r *store.Rotation) { r.Now = g.Rotated.Add(leeway) }, store.ErrReplayed},
+		{"no leeway, by a clock that is behind", func(g store.Grant, r *store.Rotation) {
+			r.Now, r.Leeway = g.Rotated.Add(-time.Second), 0
+		}, store.ErrReplayed},
 		{"no leeway", func(_ store.Grant, r *store.Rotation) { r.Leeway = 0 }, store.ErrReplayed},
 		{"an older token", func(_ store.Grant, r *store.Rotation) { r.Presented = digest() }, store.ErrReplayed},
 		{"another client", func(_ store.Grant, r *store.Rotation) { r.ClientID = "other" }, store.ErrOtherClient},

@@ -79,10 +79,15 @@ func testAttempts(t *testing.T, s Stores) {
 		fail(unlocked.Add(time.Minute), nil)
 	}
 	later := unlocked.Add(store.FailureWindow)
-	for range store.MaxFailures {
+	for range store.MaxFailures - 1 {
 		fail(later, nil)
 	}
-	fail(later, store.ErrLocked)
+	// The lock counts from the last failure.
+	last := later.Add(store.FailureWindow - time.Minute)
+	fail(last, nil)
+	fail(later.Add(store.FailureWindow), store.ErrLocked)
+	fail(last.Add(store.LockedDuration-time.Millisecond), store.ErrLocked)
+	fail(last.Add(store.LockedDuration), nil)
 }
 
 func testAttemptsRace(t *testing.T, s Stores) {

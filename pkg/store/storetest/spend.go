@@ -265,6 +265,18 @@ func testReopenCode(t *testing.T, s Stores) {
 	_, err = s.Grants.SpendCode(ctx, mine)
 	is(t, "a late copy after another attempt", err, store.ErrReplayed)
 
+	t.Run("what was not spent by a request", func(t *testing.T) {
+		unspent, nobody := unspent(), unspent()
+		unspent.By = "by"
+		nobody.Spent = nobody.Created
+		must(t, s.Codes.PutGrant(ctx, unspent))
+		must(t, s.Codes.PutGrant(ctx, nobody))
+		is(t, "unspent", s.Grants.ReopenCode(ctx, unspent.ID, "by"), nil)
+		stored(t, s, "unspent", unspent)
+		is(t, "by nobody", s.Grants.ReopenCode(ctx, nobody.ID, ""), nil)
+		stored(t, s, "by nobody", nobody)
+	})
+
 	t.Run("expired meanwhile", func(t *testing.T) {
 		g := fresh(t, s)
 		mine := spend(g)

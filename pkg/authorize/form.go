@@ -9,11 +9,14 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"kmint/pkg/login"
 	"kmint/pkg/oauth"
 	"kmint/pkg/session"
+	"kmint/pkg/store"
 	"kmint/pkg/web"
 )
 
@@ -48,7 +51,7 @@ func (e Endpoint) step(ctx context.Context, r oauth.Request, b browser) (oauth.R
 	carried := r.Get(fieldRequest)
 	err := e.Seal.Check(ctx, r.Get(fieldSeal), b.key, carried)
 	if errors.Is(err, session.ErrSeal) {
-		return r, nil, oauth.InvalidRequest.Errorf("This login form is too old, or was not shown in this browser. "+
+		return r, nil, oauth.InvalidRequest.Errorf("This login form is too old, or was not shown in this browser. " +
 			"Nothing has happened: start again from the application, and let your browser accept cookies from here.").Because(err)
 	}
 	if err != nil {
@@ -90,6 +93,9 @@ func (e Endpoint) showLogin(ctx context.Context, w http.ResponseWriter, t target
 	}
 	if fresh {
 		b.keepKey(w, key)
+	}
+	if n.status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", strconv.Itoa(int(store.LockedDuration/time.Second)))
 	}
 	return web.WritePage(w, n.status, web.Page{
 		Title: "Log in", Body: loginPage, Data: view,

@@ -118,10 +118,13 @@ func (k Keeper) Begin(ctx context.Context, s store.Session, old oauth.Secret) er
 // RenewEvery.
 func (k Keeper) Renew(ctx context.Context, s store.Session) error {
 	idle := k.Now().Add(IdleLifetime)
+	if idle.Before(s.IdleExpires.Add(RenewEvery)) {
+		return nil
+	}
 	if idle.After(s.Expires) {
 		idle = s.Expires
 	}
-	if idle.Before(s.IdleExpires.Add(RenewEvery)) {
+	if !idle.After(s.IdleExpires) {
 		return nil
 	}
 	if err := k.Sessions.RenewSession(ctx, s.Digest, idle); err != nil {

@@ -1,0 +1,497 @@
+package authorize_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"kmint/pkg/oauth"
+	"kmint/pkg/session"
+	"kmint/pkg/store"
+)
+
+func TestWhoHasToLogIn(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		later time.Duration // after the login
+		pairs []string
+		want  string // code, page or an error
+	}{
+		{"a session", 0, nil, "code"},
+		{"prompt login", 0, []string{"prompt", "login"}, "page"},
+		{"prompt select_account", 0, []string{"prompt", "select_account"}, "page"},
+		{"prompt login consent", 0, []string{"prompt", "login consent"}, "page"},
+		{"prompt none", 0, []string{"prompt", "none"}, "code"},
+		{"max_age not reached", 60 * time.Second, []string{"max_age", "60"}, "code"},
+		{"max_age passed", 60*time.Second + time.Millisecond, []string{"max_age", "60"}, "page"},
+		{"max_age passed, prompt none", 61 * time.Second, []string{"max_age", "60", "prompt", "none"}, "login_required"},
+		{"max_age 0", 0, []string{"max_age", "0"}, "page"},
+		{"max_age 0, prompt none", 0, []string{"max_age", "0", "prompt", "none"}, "login_required"},
+		{"almost idle", session.IdleLifetime - time.Second, nil, "code"},
+		{"idle", session.IdleLifetime, nil, "page"},
+		{"idle, prompt none", session.IdleLifetime, []string{"prompt", "none"}, "login_required"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t, overTLS)
+			v := h.visitor()
+			v.logIn()
+			h.now = h.now.Add(tt.later)
+			a := v.get(with(forWeb, tt.pairs...))
+			switch tt.want {
+			case "code":
+				if a.query("code") == "" {
+					t.Errorf("%d to %s", a.Code, a.location)
+				}
+			case "page":
+				h.isLoginPage(a, http.StatusOK)
+				// Who logs in again gets through, whatever made it necessary.
+				if a := v.fill("demo", password); a.query("code") == "" || !h.store.grants[len(h.store.grants)-1].AuthTime.Equal(h.now) {
+					t.Errorf("%d to %s", a.Code, a.location)
+				}
+			default:
+				if a.Code != http.StatusFound || a.query("error") != tt.want || a.query("state") != "st-1" || a.query("iss") != overTLS {
+					t.Errorf("%d to %s", a.Code, a.location)
+				}
+			}
+		})
+	}
+}
+
+func TestASessionHasAnEnd(t *testing.T) {
+	h := newHouse(t, overTLS)
+	v := h.visitor()
+	v.logIn()
+	began := h.now
+	for h.now = began; h.now.Before(began.Add(session.Lifetime)); h.now = h.now.Add(24*time.Hour - time.Minute) {
+		if a := v.get(forWeb); a.query("code") == "" {
+			t.Fatalf("after %s: %d %s", h.now.Sub(began), a.Code, a.Body)
+		}
+	}
+	h.now = began.Add(session.Lifetime - time.Second)
+	if a := v.get(forWeb); a.query("code") == "" {
+		t.Error("a second too early")
+	}
+	h.now = began.Add(session.Lifetime)
+	h.isLoginPage(v.get(forWeb), http.StatusOK)
+}
+
+func TestWhoseSessionIsNone(t *testing.T) {
+	h := newHouse(t, overTLS)
+	// Written by hand: the people in them are not, or are others.
+	write := func(subject, inHandle string) string {
+		s, _ := session.Keeper{Now: func() time.Time { return h.now }}.New(subject)
+		_, handle := session.Keeper{Now: func() time.Time { return h.now }}.New(inHandle)
+		s.Digest = handle.Digest()
+		if err := h.store.Store.PutSession(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		return handle.Reveal()
+	}
+	right := write("u1", "u1")
+	for name, tt := range map[string]struct {
+		handle string
+		alive  bool
+	}{
+		"its own":                      {right, true},
+		"of one who is gone":           {write("gone", "gone"), false},
+		"another person in the handle": {write("gone", "u1"), false},
+		"another person in the item":   {write("u1", "gone"), false},
+		"another name put in":          {strings.Replace(right, "dTE", "dTI", 1), false},
+		"another secret":               {right[:len(right)-4] + "AAAA", false},
+		"a secret too short":           {right[:len(right)-1], false},
+		"no secret":                    {oauth.SessionPrefix + "dTE.", false},
+		"no name":                      {oauth.SessionPrefix + "." + oauth.NewID(), false},
+		"no prefix":                    {strings.TrimPrefix(right, oauth.SessionPrefix), false},
+		"a code's prefix":              {oauth.CodePrefix + strings.TrimPrefix(right, oauth.SessionPrefix), false},
+		"endless":                      {oauth.SessionPrefix + strings.Repeat("dTE", 5000) + "." + oauth.NewID(), false},
+		"nothing":                      {"", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := h.visitor()
+			v.cookies["__Host-kmint_session"] = tt.handle
+			a := v.get(forWeb)
+			if !tt.alive {
+				h.isLoginPage(a, http.StatusOK)
+			} else if a.query("code") == "" {
+				t.Errorf("%d %s", a.Code, a.Body)
+			}
+		})
+	}
+}
+
+// A form counts only with the seal made for this browser and this request.
+func TestAForeignFormIsNone(t *testing.T) {
+	h := newHouse(t, overTLS)
+	mallory := h.visitor()
+	mallory.get(with(forWeb, "state", "of-mallory"))
+	for name, tt := range map[string]struct {
+		tamper  func(v *visitor, form url.Values)
+		refused bool
+	}{
+		"as shown":            {func(*visitor, url.Values) {}, false},
+		"within the hour":     {func(v *visitor, _ url.Values) { v.now = v.now.Add(time.Hour) }, false},
+		"hours later":         {func(v *visitor, _ url.Values) { v.now = v.now.Add(2 * time.Hour) }, true},
+		"no seal":             {func(_ *visitor, f url.Values) { f.Del("seal") }, true},
+		"an empty seal":       {func(_ *visitor, f url.Values) { f.Set("seal", "") }, true},
+		"a seal that is none": {func(_ *visitor, f url.Values) { f.Set("seal", "x") }, true},
+		"another seal":        {func(_ *visitor, f url.Values) { f.Set("seal", string(oauth.DigestOf("x"))) }, true},
+		"no cookie":           {func(v *visitor, _ url.Values) { delete(v.cookies, "__Host-kmint_login") }, true},
+		"another cookie":      {func(v *visitor, _ url.Values) { v.cookies["__Host-kmint_login"] = oauth.NewID() }, true},
+		"a cookie without its prefix": {func(v *visitor, _ url.Values) {
+			v.cookies["kmint_login"] = v.cookies["__Host-kmint_login"]
+			delete(v.cookies, "__Host-kmint_login")
+		}, true},
+		"an empty cookie": {func(v *visitor, _ url.Values) { v.cookies["__Host-kmint_login"] = "" }, true},
+		"another browser's form": {func(_ *visitor, f url.Values) {
+			f.Set("seal", mallory.form.Get("seal"))
+			f.Set("request", mallory.form.Get("request"))
+		}, true},
+		"no request":         {func(_ *visitor, f url.Values) { f.Del("request") }, true},
+		"another state":      {func(_ *visitor, f url.Values) { f.Set("request", with(forWeb, "state", "forged").Encode()) }, true},
+		"another client":     {func(_ *visitor, f url.Values) { f.Set("request", forSPA.Encode()) }, true},
+		"a parameter more":   {func(_ *visitor, f url.Values) { f.Set("request", f.Get("request")+"&x=1") }, true},
+		"written otherwise":  {func(_ *visitor, f url.Values) { f.Set("request", strings.ToLower(f.Get("request"))) }, true},
+		"parameters outside": {func(_ *visitor, f url.Values) { f.Set("client_id", "spa"); f.Set("state", "forged") }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h.now = time.Unix(1_800_000_000, 0)
+			v := h.visitor()
+			v.get(forWeb)
+			form := with(v.form, "username", "demo", "password", password)
+			tt.tamper(v, form)
+			h.store.took()
+			a := v.post(form)
+			if !tt.refused {
+				if a.query("code") == "" || a.query("state") != "st-1" || !strings.HasPrefix(a.location.String(), "https://app.example.com/cb?keep=1&") {
+					t.Errorf("%d to %s", a.Code, a.location)
+				}
+				return
+			}
+			h.isPage(a, http.StatusBadRequest)
+			if len(a.Result().Cookies()) > 0 || h.store.took() != "" || strings.Contains(a.Body.String(), `name="password"`) {
+				t.Errorf("something happened: %v %s", a.Header(), a.Body)
+			}
+		})
+	}
+}
+
+func TestACarriedRequestIsCheckedAgain(t *testing.T) {
+	h := newHouse(t, overTLS)
+	v := h.visitor()
+	v.get(forWeb)
+	c, err := h.store.Store.Client(t.Context(), "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.RedirectURIs = []string{"https://moved.example.com/cb"}
+	if err := h.store.PutClient(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	h.store.took()
+	a := v.fill("demo", password)
+	h.isPage(a, http.StatusBadRequest)
+	if calls := h.store.took(); calls != "" || len(a.Result().Cookies()) > 0 {
+		t.Errorf("%s, %v", calls, a.Header())
+	}
+}
+
+func TestTwoTabs(t *testing.T) {
+	h := newHouse(t, overTLS)
+	v := h.visitor()
+	v.get(forWeb)
+	first := v.form
+	a := v.get(forSPA)
+	if len(a.Result().Cookies()) > 0 {
+		t.Errorf("the browser's key was replaced: %v", a.Header())
+	}
+	second := v.form
+	for _, form := range []url.Values{first, second} {
+		if a := v.post(with(form, "username", "demo", "password", password)); a.query("code") == "" {
+			t.Errorf("%d %s", a.Code, a.Body)
+		}
+	}
+	// What is not well-formed is not kept: nobody chooses a browser's key.
+	v.cookies["__Host-kmint_login"] = "chosen"
+	v.cookies["__Host-kmint_session"] = ""
+	if v.get(forWeb); v.cookies["__Host-kmint_login"] == "chosen" {
+		t.Error("a chosen key was kept")
+	}
+}
+
+func TestCredentialsAreNotCarried(t *testing.T) {
+	h := newHouse(t, overTLS)
+	v := h.visitor()
+	for _, a := range []answer{
+		v.get(with(forWeb, "username", "in-the-url", "password", "in-the-url", "seal", "in-the-url")),
+		v.post(with(forWeb, "username", "in-the-url")),
+	} {
+		h.isLoginPage(a, http.StatusOK)
+		if strings.Contains(a.Body.String(), "in-the-url") {
+			t.Errorf("carried: %s", a.Body)
+		}
+	}
+	a := v.fill("demo", "wrong-password")
+	h.isLoginPage(a, http.StatusBadRequest)
+	if strings.Contains(a.Body.String(), "wrong-password") || !strings.Contains(v.form.Get("request"), "state=st-1") {
+		t.Errorf("%s", a.Body)
+	}
+	if again := v.form; again.Get("request") == "" || v.fill("demo", password).query("code") == "" {
+		t.Error("the page shown again does not work")
+	}
+}
+
+func TestARefusedLoginSaysNothingMore(t *testing.T) {
+	h := newHouse(t, overTLS)
+	if err := h.store.PutUser(t.Context(), store.User{Subject: "u2", Username: "nopassword"}); err != nil {
+		t.Fatal(err)
+	}
+	bodies := map[string]bool{}
+	seals := regexp.MustCompile(`name="(seal|request)" value="[^"]*"`)
+	for _, username := range []string{"demo", "nobody", "nopassword", strings.Repeat("é", 120), " "} {
+		v := h.visitor()
+		v.get(forWeb)
+		h.store.took()
+		a := v.fill(username, "wrong")
+		h.isLoginPage(a, http.StatusBadRequest)
+		if calls := h.store.took(); calls != "BeginAttempt Login User" {
+			t.Errorf("%q cost %s", username, calls)
+		}
+		if _, loggedIn := v.cookies["__Host-kmint_session"]; loggedIn {
+			t.Errorf("%q has a session", username)
+		}
+		body := seals.ReplaceAllString(a.Body.String(), "")
+		bodies[strings.ReplaceAll(body, `value="`+username+`"`, "")] = true
+		if !strings.Contains(body, `role="alert"`) || !strings.Contains(body, `aria-describedby="problem"`) {
+			t.Errorf("the problem is not tied to the fields: %s", body)
+		}
+	}
+	if len(bodies) != 1 {
+		t.Errorf("%d different pages: %v", len(bodies), bodies)
+	}
+	// Nothing typed is no attempt.
+	v := h.visitor()
+	v.get(forWeb)
+	for _, a := range []answer{v.fill("demo", ""), v.fill("", "x"), v.fill("", "")} {
+		h.isLoginPage(a, http.StatusBadRequest)
+	}
+	h.store.took()
+	v.fill("demo", "")
+	if calls := h.store.took(); calls != "" {
+		t.Errorf("no password cost %s", calls)
+	}
+}
+
+func TestTenFailuresLockAName(t *testing.T) {
+	for _, username := range []string{"demo", "nobody"} {
+		t.Run(username, func(t *testing.T) {
+			h := newHouse(t, overTLS)
+			v := h.visitor()
+			v.get(forWeb)
+			h.failures(username, store.MaxFailures-2)
+			for i := range 2 {
+				// Spelt otherwise, from another browser: it is the name that counts.
+				h.isLoginPage(v.fill([]string{username, strings.ToUpper(username) + " "}[i%2], "wrong"), http.StatusBadRequest)
+				v = h.visitor()
+				v.get(forWeb)
+			}
+			a := v.fill(username, password)
+			h.isLoginPage(a, http.StatusTooManyRequests)
+			if !strings.Contains(a.Body.String(), "15 minutes") || a.Header().Get("Retry-After") != "900" {
+				t.Errorf("%v %s", a.Header(), a.Body)
+			}
+			// Trying does not extend it, and another name is free.
+			h.now = h.now.Add(store.LockedDuration - time.Second)
+			h.isLoginPage(v.fill(username, password), http.StatusTooManyRequests)
+			h.isLoginPage(v.fill("another", "wrong"), http.StatusBadRequest)
+			h.now = h.now.Add(time.Second)
+			a = v.fill(username, password)
+			if username == "demo" && a.query("code") == "" {
+				t.Errorf("after 15 minutes: %d %s", a.Code, a.Body)
+			}
+		})
+	}
+}
+
+func TestASuccessForgetsTheFailures(t *testing.T) {
+	h := newHouse(t, overTLS)
+	v := h.visitor()
+	for range 2 {
+		v.get(with(forWeb, "prompt", "login"))
+		h.failures("demo", store.MaxFailures-1)
+		if a := v.fill("demo", password); a.query("code") == "" {
+			t.Fatalf("%d %s", a.Code, a.Body)
+		}
+	}
+}
+
+// A session that someone put into the browser never becomes the person's own,
+// and the one before ends.
+func TestSessionFixation(t *testing.T) {
+	h := newHouse(t, overTLS)
+	v := h.visitor()
+	v.logIn()
+	v.get(forWeb)
+	planted := v.cookies["__Host-kmint_session"]
+	sid := h.store.grants[0].SessionID
+	v.get(with(forWeb, "prompt", "login"))
+	v.fill("demo", password)
+	if v.cookies["__Host-kmint_session"] == planted || h.store.grants[1].SessionID == sid {
+		t.Fatal("the session is the same")
+	}
+	if a := v.get(forWeb); a.query("code") == "" {
+		t.Error("the new session does not count")
+	}
+	thief := h.visitor()
+	thief.cookies["__Host-kmint_session"] = planted
+	h.isLoginPage(thief.get(forWeb), http.StatusOK)
+	// A handle that never was one is not looked at.
+	v.get(with(forWeb, "prompt", "login"))
+	v.cookies["__Host-kmint_session"] = "planted"
+	h.store.took()
+	v.fill("demo", password)
+	if calls := h.store.took(); strings.Contains(calls, "DeleteSession") || v.cookies["__Host-kmint_session"] == "planted" {
+		t.Errorf("%s, %v", calls, v.cookies)
+	}
+}
+
+func TestCookies(t *testing.T) {
+	for issuer, want := range map[string]map[string]string{
+		overTLS: {
+			"__Host-kmint_login":   "Path=/; HttpOnly; Secure; SameSite=Lax",
+			"__Host-kmint_session": "Path=/; Max-Age=604800; HttpOnly; Secure; SameSite=Lax",
+		},
+		plain: {
+			"kmint_login":   "Path=/; HttpOnly; SameSite=Lax",
+			"kmint_session": "Path=/; Max-Age=604800; HttpOnly; SameSite=Lax",
+		},
+	} {
+		h := newHouse(t, issuer)
+		v := h.visitor()
+		set := append(v.get(forWeb).Header().Values("Set-Cookie"), v.fill("demo", password).Header().Values("Set-Cookie")...)
+		got := map[string]string{}
+		for _, cookie := range set {
+			pair, attributes, _ := strings.Cut(cookie, "; ")
+			name, _, _ := strings.Cut(pair, "=")
+			got[name] = attributes
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s: %v, want %v", issuer, got, want)
+		}
+		// The cookie of plain http is none over https, and the other way round.
+		swapped := h.visitor()
+		for name, value := range v.cookies {
+			other := strings.TrimPrefix(name, "__Host-")
+			if other == name {
+				other = "__Host-" + name
+			}
+			swapped.cookies[other] = value
+		}
+		h.isLoginPage(swapped.get(forWeb), http.StatusOK)
+	}
+}
+
+func TestInjection(t *testing.T) {
+	h := newHouse(t, overTLS)
+	const evil = `"><script>alert(1)</script><b x='` + "\r\nX-Evil: 1"
+	c, err := h.store.Store.Client(t.Context(), "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Name = evil
+	if err := h.store.PutClient(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	v := h.visitor()
+	answers := map[string]answer{
+		"client":        v.get(forWeb),
+		"login_hint":    v.get(with(forWeb, "login_hint", evil)),
+		"state":         v.get(with(forWeb, "state", evil)),
+		"nonce":         v.get(with(forWeb, "nonce", evil)),
+		"unknown":       v.get(with(forWeb, evil, evil)),
+		"client_id":     v.get(with(forWeb, "client_id", evil)),
+		"redirect_uri":  v.get(with(forWeb, "redirect_uri", evil)),
+		"repeated":      v.send(httptest.NewRequest(http.MethodGet, "/authorize?"+url.QueryEscape(evil)+"=1&"+url.QueryEscape(evil)+"=2", nil)),
+		"response_type": v.get(with(forWeb, "response_type", evil)),
+		"response_mode": v.get(with(forWeb, "response_mode", evil)),
+		"scope":         v.get(with(forWeb, "scope", evil)),
+		"audience":      v.get(with(forWeb, "audience", evil)),
+		"prompt":        v.get(with(forWeb, "prompt", evil)),
+	}
+	v.get(with(forWeb, "state", evil))
+	answers["username"] = v.fill(evil, "x")
+	for name, a := range answers {
+		for _, made := range []string{"<script", "<b "} {
+			if strings.Contains(a.Body.String(), made) {
+				t.Errorf("%s: markup: %s", name, a.Body)
+			}
+		}
+		for header, values := range a.Header() {
+			if strings.ContainsAny(strings.Join(values, ""), "\r\n<>") || header == "X-Evil" {
+				t.Errorf("%s: header %s: %q", name, header, values)
+			}
+		}
+	}
+	// The twin: it arrives, as text.
+	if !strings.Contains(answers["client"].Body.String(), "&lt;script&gt;") || !strings.Contains(answers["username"].Body.String(), `value="&#34;&gt;&lt;script&gt;`) {
+		t.Error("nothing was shown")
+	}
+}
+
+func TestLoginPage(t *testing.T) {
+	h := newHouse(t, overTLS)
+	v := h.visitor()
+	body := v.get(forWeb).Body.String()
+	for _, want := range []string{
+		"Demo web app", `<label for="username">`, `<label for="password">`, `autocomplete="username"`, `autocomplete="current-password"`,
+		`<form method="post" action="authorize">`,
+	} {
+		if strings.Count(body, want) != 1 {
+			t.Errorf("%d times %s in %s", strings.Count(body, want), want, body)
+		}
+	}
+	focused := regexp.MustCompile(`<input id="(\w+)"[^>]* autofocus>`)
+	focus := func(a answer) string {
+		found := focused.FindAllStringSubmatch(a.Body.String(), -1)
+		if len(found) != 1 {
+			t.Fatalf("%d fields have the focus: %s", len(found), a.Body)
+		}
+		return found[0][1]
+	}
+	hinted := v.get(with(forWeb, "login_hint", "demo@example.com"))
+	if !strings.Contains(hinted.Body.String(), `value="demo@example.com"`) || focus(hinted) != "password" {
+		t.Errorf("login_hint: %s", hinted.Body)
+	}
+	if endless := v.get(with(forWeb, "login_hint", strings.Repeat("x", 256))); focus(endless) != "username" {
+		t.Errorf("a login_hint that is no name: %s", endless.Body)
+	}
+	if focus(v.get(forWeb)) != "username" || focus(v.fill("demo", "wrong")) != "password" {
+		t.Error("the focus is on the wrong field")
+	}
+	if nameless := v.get(forSPA).Body.String(); !strings.Contains(nameless, "<strong>spa</strong>") || strings.Count(nameless, `type="submit"`) != 1 {
+		t.Errorf("a client without a name: %s", nameless)
+	}
+}
+
+// Chrome applies form-action to the redirect that answers the form.
+func TestTheFormMayLeadToTheTarget(t *testing.T) {
+	h := newHouse(t, overTLS)
+	for redirectURI, want := range map[string]string{
+		"http://127.0.0.1:51004/cb":       "http://127.0.0.1:51004",
+		"http://[::1]:51004/cb":           "http:", // an address that CSP cannot write
+		"com.example.app:/cb":             "com.example.app:",
+		"com.example.app://host/cb":       "com.example.app:",
+		"https://APP.example.com:8443/cb": "https://APP.example.com:8443",
+	} {
+		a := h.visitor().get(with(forSPA, "client_id", "native", "redirect_uri", redirectURI))
+		h.isLoginPage(a, http.StatusOK)
+		csp := a.Header().Get("Content-Security-Policy")
+		if !strings.Contains(csp, "form-action 'self' "+want+";") || strings.Contains(csp, "unsafe") || !strings.Contains(csp, "frame-ancestors 'none'") {
+			t.Errorf("%s: %s", redirectURI, csp)
+		}
+	}
+}

@@ -1,0 +1,4 @@
+package login
+
+// Nobody is nobody, for the tests.
+const Nobody = nobody

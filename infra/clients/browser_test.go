@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net/http"
 	"os"
@@ -28,6 +29,7 @@ func TestBrowser(t *testing.T) {
 	p := newParty(t)
 	t.Run("log in", p.logIn)
 	t.Run("without scripts", p.withoutScripts)
+	t.Run("a script", p.script)
 	t.Run("forged forms", p.forgedForms)
 	t.Run("in a frame", p.inFrame)
 	t.Run("by keyboard", p.byKeyboard)
@@ -56,7 +58,7 @@ func (p *party) logIn(t *testing.T) {
 		t.Errorf("the login page has status %d", status)
 	}
 	shown(b, p.site.issuer)
-	if status := b.login(username, "wrong"); status != http.StatusUnauthorized {
+	if status := b.login(username, "wrong"); status != http.StatusBadRequest {
 		t.Errorf("a wrong password has status %d", status)
 	}
 	shown(b, p.site.issuer)
@@ -139,6 +141,49 @@ func (p *party) withoutScripts(t *testing.T) {
 	p.greeted(b)
 }
 
+// script is the single-page application: a script fetches from another origin what
+// the browser lets it read.
+func (p *party) script(t *testing.T) {
+	client, verifier := p.site.spaClient(), oauth2.GenerateVerifier()
+	client.RedirectURL = p.URL + "/spa"
+	b := newTab(t)
+	b.open(client.AuthCodeURL("s", oauth2.S256ChallengeOption(verifier)))
+	shown(b, p.site.issuer)
+	b.login(username, password)
+	if !strings.HasPrefix(b.at(), p.URL+"/spa?") {
+		t.Fatalf("at %s", b.at())
+	}
+	const fetches = `async (tokenURL, userinfoURL, verifier) => {
+		const read = async (answer) => ({status: answer.status, body: await answer.json()})
+		const code = new URLSearchParams(location.search).get("code")
+		const first = await read(await fetch(tokenURL, {method: "POST", body: new URLSearchParams({
+			grant_type: "authorization_code", client_id: "demo-spa", code, redirect_uri: location.origin + location.pathname, code_verifier: verifier})}))
+		const json = (body) => ({method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)})
+		const second = await read(await fetch(tokenURL, json({grant_type: "refresh_token", client_id: "demo-spa", refresh_token: first.body.refresh_token})))
+		const user = await read(await fetch(userinfoURL, {headers: {Authorization: "Bearer " + second.body.access_token}}))
+		const refused = await read(await fetch(tokenURL, json({grant_type: "refresh_token", client_id: "demo-spa", refresh_token: "wrong"})))
+		return [first.status, second.status, user.status, user.body.sub, refused.status, refused.body.error].join(" ")
+	}`
+	awaited := func(expression string) string {
+		t.Helper()
+		return run(b, chromedp.Evaluate[string](expression, chromedp.EvalAwaitPromise))
+	}
+	tokenURL, userinfoURL := p.site.issuer+"oauth/token", p.site.issuer+"userinfo"
+	if got, want := awaited(fmt.Sprintf("(%s)(%q, %q, %q)", fetches, tokenURL, userinfoURL, verifier)), "200 200 200 demo-user 400 invalid_grant"; got != want {
+		t.Errorf("the script reads %s, want %s", got, want)
+	}
+	if complaints := b.complained(); len(complaints) > 0 {
+		t.Errorf("Chromium complains: %q", complaints)
+	}
+	// Another origin's script may send the same, and reads nothing.
+	b.open(strings.Replace(p.URL, "localhost", "127.0.0.1", 1) + "/spa")
+	got := awaited(fmt.Sprintf(`fetch(%q, {method: "POST", body: new URLSearchParams({grant_type: "refresh_token", client_id: "demo-spa", refresh_token: "wrong"})})
+		.then(() => "an answer", (e) => e.name)`, tokenURL))
+	if complaints := b.complained(); got != "TypeError" || !slices.ContainsFunc(complaints, func(c string) bool { return strings.Contains(c, "CORS") || strings.Contains(c, "Cors") }) {
+		t.Errorf("another origin's script reads %s, and Chromium complains: %q", got, complaints)
+	}
+}
+
 // A page of another origin posts the login form: of another site, which cookies
 // do not follow, and of the same site but another port, which they do.
 func (p *party) forgedForms(t *testing.T) {
@@ -170,6 +215,10 @@ func (p *party) forgedForms(t *testing.T) {
 				status := b.follow(chromedp.Click("button[type=submit]"))
 				if status != http.StatusBadRequest || b.has("input[name=password]") || !strings.HasPrefix(b.at(), p.site.issuer) {
 					t.Errorf("%d at %s: %s", status, b.at(), b.says())
+				}
+				// The one thing that Chromium has to say: SameSite kept the cookie back.
+				if complaints := b.complained(); strings.Contains(origin, "127.0.0.1") != slices.Equal(complaints, []string{"issue: CookieIssue"}) {
+					t.Errorf("Chromium complains: %q", complaints)
 				}
 				for name := range b.cookies() {
 					if strings.Contains(name, "kmint_session") {

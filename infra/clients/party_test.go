@@ -40,6 +40,7 @@ var pages = template.Must(template.New("").Parse(`
 {{define "forged"}}<!doctype html><html lang="en"><title>Prize</title><h1>Win</h1><form method="post" action="{{.Action}}">
 <input type="hidden" name="username" value="{{.Username}}"><input type="hidden" name="password" value="{{.Password}}">
 <input type="hidden" name="request" value="{{.Request}}"><input type="hidden" name="seal" value="{{.Seal}}"><button type="submit">Win</button></form>{{end}}
+{{define "spa"}}<!doctype html><html lang="en"><title>Spa</title><h1>Spa</h1>{{end}}
 {{define "framed"}}<!doctype html><html lang="en"><title>Frame</title><h1>Frame</h1><iframe title="login" src="{{.}}"></iframe>{{end}}`))
 
 // newParty starts a relying party, and a kmint with the example whose clients
@@ -58,6 +59,7 @@ func newParty(t *testing.T, env ...string) *party {
 	mux.HandleFunc("GET /framed", func(w http.ResponseWriter, _ *http.Request) {
 		_ = pages.ExecuteTemplate(w, "framed", p.config.AuthCodeURL("s"))
 	})
+	mux.HandleFunc("GET /spa", func(w http.ResponseWriter, _ *http.Request) { _ = pages.ExecuteTemplate(w, "spa", nil) })
 	mux.HandleFunc("GET /favicon.ico", func(http.ResponseWriter, *http.Request) {})
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}}
 	server.Start()

@@ -318,7 +318,6 @@ func TestStateIsEchoedExactly(t *testing.T) {
 func TestFaults(t *testing.T) {
 	h := newHouse(t, overTLS)
 	v := h.visitor()
-	v.logIn()
 	for _, tt := range []struct {
 		name   string
 		call   string
@@ -348,6 +347,7 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h.log.Reset()
+			v.logIn()
 			handle := v.cookies["__Host-kmint_session"]
 			h.now = h.now.Add(10 * time.Minute)
 			v.get(with(forWeb, "prompt", "login"))

@@ -97,6 +97,9 @@ var budgets = map[string]cost{
 // clients are counted, and holds the second time to the budgets.
 func TestBudgets(t *testing.T) {
 	checkScript(t)
+	if len(budgets) != len(script) { // that each step has one is found below
+		t.Errorf("%d budgets for %d steps", len(budgets), len(script))
+	}
 	r := newRig(t)
 	m := &meter{}
 	handlers, log := r.handlers(m)

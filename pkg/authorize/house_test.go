@@ -257,7 +257,7 @@ var field = regexp.MustCompile(`<input[^>]* name="(request|seal)" value="([^"]*)
 func (v *visitor) send(r *http.Request) answer {
 	v.Helper()
 	for name, value := range v.cookies {
-		r.AddCookie(&http.Cookie{Name: name, Value: value}) //nolint:gosec // a request's
+		r.AddCookie(&http.Cookie{Name: name, Value: value})
 	}
 	w := httptest.NewRecorder()
 	v.ServeHTTP(w, r)

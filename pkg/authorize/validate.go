@@ -148,7 +148,7 @@ func maxAge(text string) (time.Duration, error) {
 	if err != nil {
 		return 0, oauth.InvalidRequest.Errorf("The max_age is not a number of seconds.").Because(err)
 	}
-	return time.Duration(seconds) * time.Second, nil //nolint:gosec // 32 bits
+	return time.Duration(seconds) * time.Second, nil
 }
 
 // api finds the API that the tokens are for, or nil for the userinfo endpoint

@@ -1,6 +1,7 @@
 package dynamo_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -86,6 +87,14 @@ type wire struct {
 
 func (w *wire) Do(r *http.Request) (*http.Response, error) {
 	_, action, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if action == "GetItem" && !bytes.Contains(body, []byte(`"ConsistentRead":true`)) {
+		action = "weak GetItem"
+	}
 	w.mu.Lock()
 	w.calls[action]++
 	next := passed

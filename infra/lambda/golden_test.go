@@ -161,8 +161,8 @@ var places = []place{
 	at(`.*:tokens\.(\w+)\.claims\.(exp|iat|jti)`, "", "${2}.${1}"),
 	at(`.*:tokens\.\w+\.claims\.(auth_time|sid)`, "", "${1}"),
 	at(`.*:tokens\.\w+\.claims\.grant_id`, "", "grant_id."),
-	at(`.*:log\.\d+\.grant`, "", "grant_id."),
-	at(`.*:log\.\d+\.(time|ms|request_id)`, "", "${1}"),
+	at(`.*:log\.grant`, "", "grant_id."),
+	at(`.*:log\.(time|ms|request_id)`, "", "${1}"),
 }
 
 // template puts stand-ins where the places are. A value that stays, and was kept

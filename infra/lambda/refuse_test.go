@@ -120,3 +120,22 @@ func TestKindsRefuse(t *testing.T) {
 		})
 	}
 }
+
+// TestSecretsAreFound: those of an event, and in a line however they stand in it.
+func TestSecretsAreFound(t *testing.T) {
+	body := base64.StdEncoding.EncodeToString([]byte("code=the-code&password=two+words&scope=openid"))
+	basic := base64.StdEncoding.EncodeToString([]byte("client:the-secret"))
+	secrets := secretsOf(t, []byte(`{"headers": {"authorization": "Basic `+basic+`"}, "cookies": ["name=the-cookie"],
+		"rawQueryString": "state=the-state&client_id=c", "body": "`+body+`", "isBase64Encoded": true}`))
+	for _, line := range []string{
+		`{"a": "the-code"}`, `{"a": "x=two words"}`, `{"a": "x=two+words"}`, `{"a": "` + basic + `"}`,
+		`{"a": "the-secret"}`, `{"a": "the-cookie"}`, `{"a": "state=the-state"}`,
+	} {
+		if leaks([]string{"{}", line}, secrets) == "" {
+			t.Errorf("not found in %s", line)
+		}
+	}
+	if line := leaks([]string{`{"client_id": "c", "scope": "openid", "name": "client"}`}, secrets); line != "" {
+		t.Errorf("found in %s", line)
+	}
+}

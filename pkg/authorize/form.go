@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -99,20 +100,36 @@ func (e Endpoint) showLogin(ctx context.Context, w http.ResponseWriter, t target
 	}
 	return web.WritePage(w, n.status, web.Page{
 		Title: "Log in", Body: loginPage, Data: view,
-		FormTargets: []string{formTarget(t.redirectURI)},
+		FormTargets: formTargets(t),
 	})
 }
 
-// formTarget is the redirect URI's origin as a source expression of Content
-// Security Policy Level 3 (§2.3.1), whose hosts are letters, digits, hyphens and
-// dots. Where the host is written otherwise, as [::1] is, or means nothing, as in
-// an application's own scheme, there is nothing narrower than the scheme.
-func formTarget(redirectURI string) string {
-	u, err := url.Parse(redirectURI)
-	if err == nil && (u.Scheme == "https" || u.Scheme == "http") && strings.Trim(u.Host, hostCharacters) == "" {
-		return oauth.Origin(redirectURI)
+// formTargets are where the answer to the form may lead: first to the redirect URI,
+// and from there on. Chrome holds form-action against every redirect that follows,
+// those of the client too, which often takes the code at one origin and shows its
+// pages at another. So all origins that the client has registered are listed.
+func formTargets(t target) []string {
+	targets := []string{source(t.redirectURI)}
+	for _, uris := range [][]string{t.client.RedirectURIs, t.client.PostLogoutRedirectURIs, t.client.WebOrigins} {
+		for _, uri := range uris {
+			if s := source(uri); strings.Contains(s, "//") && !slices.Contains(targets, s) {
+				targets = append(targets, s)
+			}
+		}
 	}
-	scheme, _, _ := strings.Cut(redirectURI, ":")
+	return targets
+}
+
+// source is the origin of a URI as a source expression of Content Security Policy
+// Level 3 (§2.3.1), whose hosts are letters, digits, hyphens and dots. Where the
+// host is written otherwise, as [::1] is, or means nothing, as in an application's
+// own scheme, there is nothing narrower than the scheme.
+func source(uri string) string {
+	u, err := url.Parse(uri)
+	if err == nil && (u.Scheme == "https" || u.Scheme == "http") && strings.Trim(u.Host, hostCharacters) == "" {
+		return oauth.Origin(uri)
+	}
+	scheme, _, _ := strings.Cut(uri, ":")
 	return scheme + ":"
 }
 

@@ -477,21 +477,34 @@ func TestLoginPage(t *testing.T) {
 	}
 }
 
-// Chrome applies form-action to the redirect that answers the form.
-func TestTheFormMayLeadToTheTarget(t *testing.T) {
+// Chrome applies form-action to the redirects that answer the form: to ours, and
+// to those that follow.
+func TestTheFormMayLeadToTheClient(t *testing.T) {
 	h := newHouse(t, overTLS)
-	for redirectURI, want := range map[string]string{
-		"http://127.0.0.1:51004/cb":       "http://127.0.0.1:51004",
-		"http://[::1]:51004/cb":           "http:", // an address that CSP cannot write
-		"com.example.app:/cb":             "com.example.app:",
-		"com.example.app://host/cb":       "com.example.app:",
-		"https://APP.example.com:8443/cb": "https://APP.example.com:8443",
+	c, err := h.store.Store.Client(t.Context(), "spa")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.WebOrigins = []string{"https://pages.example.com", "http://localhost:8080"}
+	c.PostLogoutRedirectURIs = []string{"https://bye.example.com/", "https://bye.example.com/x", "https://a;script-src * 'unsafe-inline'/"}
+	if err := h.store.PutClient(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	const registered = "http://127.0.0.1 https://APP.example.com:8443"
+	for _, tt := range []struct{ client, redirectURI, want string }{
+		{"native", "http://127.0.0.1:51004/cb", "http://127.0.0.1:51004 " + registered},
+		{"native", "http://[::1]:51004/cb", "http: " + registered}, // CSP has no way to write the address
+		{"native", "com.example.app:/cb", "com.example.app: " + registered},
+		{"native", "com.example.app://host/cb", "com.example.app: " + registered},
+		{"native", "https://APP.example.com:8443/cb", "https://APP.example.com:8443 http://127.0.0.1"},
+		{"spa", "http://localhost:8080/cb", "http://localhost:8080 https://app.example.com https://bye.example.com https://pages.example.com"},
+		{"web", "https://app.example.com/cb?keep=1", "https://app.example.com"},
 	} {
-		a := h.visitor().get(with(forSPA, "client_id", "native", "redirect_uri", redirectURI))
+		a := h.visitor().get(with(forSPA, "client_id", tt.client, "redirect_uri", tt.redirectURI))
 		h.isLoginPage(a, http.StatusOK)
 		csp := a.Header().Get("Content-Security-Policy")
-		if !strings.Contains(csp, "form-action 'self' "+want+";") || strings.Contains(csp, "unsafe") || !strings.Contains(csp, "frame-ancestors 'none'") {
-			t.Errorf("%s: %s", redirectURI, csp)
+		if !strings.Contains(csp, "; form-action 'self' "+tt.want+"; frame-ancestors 'none'; ") || strings.Contains(csp, "unsafe") || strings.Contains(csp, "script") {
+			t.Errorf("%s: %s", tt.redirectURI, csp)
 		}
 	}
 }

@@ -136,7 +136,9 @@ func TestBudgets(t *testing.T) {
 	})
 }
 
-// handlers are those of the functions, over counted clients.
+// handlers are those of the functions, over counted clients. They take the issuer
+// from its record, as without a domain of the owner's, which the built functions
+// of TestEvents take from the environment.
 func (r *rig) handlers(m *meter) (map[string]*httpadapter.HandlerAdapterV2, *bytes.Buffer) {
 	counted := func(config aws.Config) aws.Config {
 		config.APIOptions = append(config.APIOptions, m.count)
@@ -151,21 +153,19 @@ func (r *rig) handlers(m *meter) (map[string]*httpadapter.HandlerAdapterV2, *byt
 	log := slog.New(slog.NewJSONHandler(out, nil)).With("version", version)
 	return map[string]*httpadapter.HandlerAdapterV2{
 		"token": httpadapter.NewV2(server.Token{
-			Issuer: issuer, TokenPath: "/oauth2/token",
-			Clients: db, APIs: db, Settings: db, Registry: db, Grants: db, Users: db,
+			TokenPath: "/oauth2/token",
+			Clients:   db, APIs: db, Settings: db, Registry: db, Grants: db, Users: db,
 			PrivateKey: kms.Signer{Client: keys}, Now: time.Now, Log: log,
 		}.Handler()),
 		"authorize": httpadapter.NewV2(server.Authorize{
-			Issuer:  issuer,
 			Clients: db, APIs: db, Settings: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
 			MAC: &kms.MAC{Client: keys, Key: r.macKey}, Now: time.Now, Log: log,
 		}.Handler()),
 		"userinfo": httpadapter.NewV2(server.Userinfo{
-			Issuer:  issuer,
 			Clients: db, Settings: db, Registry: db, Grants: db, Users: db, Now: time.Now, Log: log,
 		}.Handler()),
 		"discovery": httpadapter.NewV2(server.Discovery{
-			Issuer: issuer, TokenPath: "/oauth/token", Settings: db, Registry: db, Now: time.Now, Log: log,
+			TokenPath: "/oauth/token", Settings: db, Registry: db, Now: time.Now, Log: log,
 		}.Handler()),
 	}, out
 }

@@ -75,6 +75,12 @@ func (p person) submit(page *html.Node, at *url.URL, fill map[string]string) (ne
 // returns the query with which kmint sends the browser back to the client.
 func (p person) login(address string) url.Values {
 	p.t.Helper()
+	return p.back(address).Query()
+}
+
+// back is like login, and returns the whole address.
+func (p person) back(address string) *url.URL {
+	p.t.Helper()
 	page, at, out, status := p.open(address)
 	if out == nil {
 		if status != http.StatusOK {
@@ -85,7 +91,7 @@ func (p person) login(address string) url.Values {
 	if out == nil {
 		p.t.Fatalf("after the login, at %s: %d", at, status)
 	}
-	return out.Query()
+	return out
 }
 
 func (p person) read(response *http.Response, err error) (*html.Node, *url.URL, *url.URL, int) {

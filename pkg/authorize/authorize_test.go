@@ -292,6 +292,16 @@ func TestAMalformedRequestIsAPage(t *testing.T) {
 	h.isPage(v.send(r), http.StatusBadRequest)
 }
 
+func TestAMissingMethodIsExplained(t *testing.T) {
+	h := newHouse(t, overTLS)
+	for method, want := range map[string]string{"-": "means plain", "plain": "not supported; use S256"} {
+		a := h.visitor().get(with(forSPA, "code_challenge_method", method))
+		if !strings.Contains(a.query("error_description"), want) {
+			t.Errorf("%s: %s", method, a.location)
+		}
+	}
+}
+
 func TestStateIsEchoedExactly(t *testing.T) {
 	h := newHouse(t, overTLS)
 	v := h.visitor()

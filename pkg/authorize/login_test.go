@@ -94,29 +94,34 @@ func TestWhoseSessionIsNone(t *testing.T) {
 	}
 	right := write("u1", "u1")
 	for name, tt := range map[string]struct {
-		handle string
-		alive  bool
+		handle           string
+		alive, malformed bool
 	}{
-		"its own":                      {right, true},
-		"of one who is gone":           {write("gone", "gone"), false},
-		"another person in the handle": {write("gone", "u1"), false},
-		"another person in the item":   {write("u1", "gone"), false},
-		"another name put in":          {strings.Replace(right, "dTE", "dTI", 1), false},
-		"another secret":               {right[:len(right)-4] + "AAAA", false},
-		"a secret too short":           {right[:len(right)-1], false},
-		"no secret":                    {oauth.SessionPrefix + "dTE.", false},
-		"no name":                      {oauth.SessionPrefix + "." + oauth.NewID(), false},
-		"no prefix":                    {strings.TrimPrefix(right, oauth.SessionPrefix), false},
-		"a code's prefix":              {oauth.CodePrefix + strings.TrimPrefix(right, oauth.SessionPrefix), false},
-		"endless":                      {oauth.SessionPrefix + strings.Repeat("dTE", 5000) + "." + oauth.NewID(), false},
-		"nothing":                      {"", false},
+		"its own":                      {right, true, false},
+		"of one who is gone":           {write("gone", "gone"), false, false},
+		"another person in the handle": {write("gone", "u1"), false, false},
+		"another person in the item":   {write("u1", "gone"), false, false},
+		"another name put in":          {strings.Replace(right, "dTE", "dTI", 1), false, false},
+		"another secret":               {right[:len(right)-4] + "AAAA", false, false},
+		// What is no handle is not looked for.
+		"a secret too short": {right[:len(right)-1], false, true},
+		"no secret":          {oauth.SessionPrefix + "dTE.", false, true},
+		"no name":            {oauth.SessionPrefix + "." + oauth.NewID(), false, true},
+		"no prefix":          {strings.TrimPrefix(right, oauth.SessionPrefix), false, true},
+		"a code's prefix":    {oauth.CodePrefix + strings.TrimPrefix(right, oauth.SessionPrefix), false, true},
+		"endless":            {oauth.SessionPrefix + strings.Repeat("dTEx", 5000) + "." + oauth.NewID(), false, true},
+		"nothing":            {"", false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := h.visitor()
 			v.cookies["__Host-kmint_session"] = tt.handle
+			h.store.took()
 			a := v.get(forWeb)
 			if !tt.alive {
 				h.isLoginPage(a, http.StatusOK)
+				if calls := h.store.took(); tt.malformed == (calls != "") {
+					t.Errorf("cost %q", calls)
+				}
 			} else if a.query("code") == "" {
 				t.Errorf("%d %s", a.Code, a.Body)
 			}
@@ -272,6 +277,13 @@ func TestARefusedLoginSaysNothingMore(t *testing.T) {
 	}
 	if len(bodies) != 1 {
 		t.Errorf("%d different pages: %v", len(bodies), bodies)
+	}
+	// A password without a form of ours is none, whatever stands around it.
+	stranger := h.visitor()
+	h.store.took()
+	h.isPage(stranger.post(with(forWeb, "username", "demo", "password", password)), http.StatusBadRequest)
+	if calls := h.store.took(); calls != "" || len(stranger.cookies) > 0 {
+		t.Errorf("a password without a form cost %s and left %v", calls, stranger.cookies)
 	}
 	// Nothing typed is no attempt.
 	v := h.visitor()

@@ -73,8 +73,8 @@ func (a Authenticator) Authenticate(ctx context.Context, typed, password string)
 	return user, nil
 }
 
-// find reads the login name and then the person, both in any case. Where there
-// is nobody who could log in, refusal says why, and the user is empty.
+// find reads the login name and then a person, both in any case. Where refusal says
+// why nobody can log in by that name, it is just anybody.
 func (a Authenticator) find(ctx context.Context, name string) (user store.User, refusal string, err error) {
 	if len(name) > MaxName {
 		name, refusal = name[:MaxName], "the name is too long"
@@ -99,9 +99,6 @@ func (a Authenticator) find(ctx context.Context, name string) (user store.User, 
 		return store.User{}, "", err
 	case refusal == "" && user.PasswordHash == "":
 		refusal = "the person has no password"
-	}
-	if refusal != "" {
-		user = store.User{}
 	}
 	return user, refusal, nil
 }

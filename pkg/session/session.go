@@ -78,7 +78,7 @@ func (k Keeper) Find(ctx context.Context, handle oauth.Secret) (store.Session, s
 		return store.Session{}, store.User{}, fmt.Errorf("%w: %w", ErrNone, err)
 	case err != nil:
 		return store.Session{}, store.User{}, fmt.Errorf("session: %w", err)
-	case s.Subject != subject || u.Subject != subject:
+	case s.Subject != subject:
 		return store.Session{}, store.User{}, fmt.Errorf("%w: it is another person's", ErrNone)
 	}
 	return s, u, nil

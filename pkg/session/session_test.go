@@ -184,6 +184,15 @@ func TestASealIsForOneBrowserAndOneRequest(t *testing.T) {
 			}
 		}
 	}
+	// Browser would never have kept this one.
+	now = time.Unix(1_800_000_000, 0)
+	chosen, err := s.Seal(t.Context(), "chosen", "a=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Check(t.Context(), chosen, "chosen", "a=1"); !errors.Is(err, session.ErrSeal) {
+		t.Errorf("a key that somebody chose: %v", err)
+	}
 	busy := errors.New("busy")
 	s.MAC = key(func(string, int64) ([]byte, error) { return nil, busy })
 	if _, err := s.Seal(t.Context(), browser, "a=1"); !errors.Is(err, busy) {

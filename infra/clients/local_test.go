@@ -177,3 +177,187 @@ func exampleWith(t *testing.T, oldnew ...string) string {
 	}
 	return path
 }
+
+// TestRefusalsAreLogged makes each of the well-known mistakes once: each gets its
+// error, and one line in the log, which says why and gives nothing away.
+func TestRefusalsAreLogged(t *testing.T) {
+	t.Parallel()
+	p := makeRun(t, example)
+	provider, err := oidc.NewProvider(t.Context(), p.issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := site{p.issuer, provider}
+	web, spa, verifier := s.webClient(), s.spaClient(), oauth2.GenerateVerifier()
+	wrong := oauth2.GenerateVerifier()
+	webCode, spaCode := s.code(t, web), s.code(t, spa, oauth2.S256ChallengeOption(verifier))
+	secrets := []string{webSecret, serviceSecret, password, verifier, wrong, webCode, spaCode, "its-own-state"}
+	if p.stderr.String() != "" {
+		t.Errorf("what is well is logged: %s", p.stderr)
+	}
+	exchange := func(client *oauth2.Config, code string, options ...oauth2.AuthCodeOption) func(*testing.T) *oauth2.Token {
+		return func(t *testing.T) *oauth2.Token {
+			token, err := client.Exchange(t.Context(), code, options...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return token
+		}
+	}
+	post := func(t *testing.T, body string, status int) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, web.Endpoint.TokenURL, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		s.answers(t, r, status, "invalid_request")
+	}
+	var webTokens, spaTokens *oauth2.Token
+	for _, step := range []struct {
+		name string
+		do   func(*testing.T)
+		// line has what the log says; "" for no line.
+		line []string
+	}{
+		{"wrong secret", func(t *testing.T) {
+			client := s.webClient()
+			client.ClientSecret = serviceSecret
+			_, err := client.Exchange(t.Context(), webCode)
+			refused(t, err, http.StatusUnauthorized, "invalid_client")
+		}, []string{"status=401", "client_id=demo-web", "error=invalid_client", "reason="}},
+		{"wrong verifier", func(t *testing.T) {
+			_, err := spa.Exchange(t.Context(), spaCode, oauth2.VerifierOption(wrong))
+			refused(t, err, http.StatusBadRequest, "invalid_grant")
+		}, []string{"status=400", "client_id=demo-spa", "error=invalid_grant", "code_verifier"}},
+		{"foreign redirect_uri", func(t *testing.T) {
+			client := s.webClient()
+			client.RedirectURL = "https://evil.example/"
+			if _, _, out, status := newPerson(t, p.issuer).open(client.AuthCodeURL("its-own-state")); out != nil || status != http.StatusBadRequest {
+				t.Errorf("%d, to %v", status, out)
+			}
+		}, []string{"status=400", "demo-web", "error=invalid_request", "evil.example"}},
+		{"repeated parameter", func(t *testing.T) {
+			post(t, "grant_type=authorization_code&code=a&code=b", http.StatusBadRequest)
+		}, []string{"status=400", "error=invalid_request", "code is included more than once"}},
+		{"oversized body", func(t *testing.T) {
+			post(t, "code="+strings.Repeat("x", 65<<10), http.StatusRequestEntityTooLarge)
+		}, []string{"status=413", "error=request_too_large", "reason="}},
+		{"right code", func(t *testing.T) {
+			webTokens = exchange(web, webCode)(t)
+			spaTokens = exchange(spa, spaCode, oauth2.VerifierOption(verifier))(t)
+			if _, err := refresh(t.Context(), spa, spaTokens.RefreshToken); err != nil {
+				t.Error(err)
+			}
+		}, nil},
+		{"replayed code", func(t *testing.T) {
+			_, err := web.Exchange(t.Context(), webCode)
+			refused(t, err, http.StatusBadRequest, "invalid_grant")
+		}, []string{"status=400", "client_id=demo-web", "error=invalid_grant", "second time"}},
+		{"replayed refresh token", func(t *testing.T) {
+			_, err := refresh(t.Context(), spa, spaTokens.RefreshToken)
+			refused(t, err, http.StatusBadRequest, "invalid_grant")
+		}, []string{"status=400", "client_id=demo-spa", "error=invalid_grant", "second time"}},
+		{"wrong password", func(t *testing.T) {
+			user := newPerson(t, p.issuer)
+			page, at, _, _ := user.open(web.AuthCodeURL("its-own-state"))
+			user.submit(page, at, map[string]string{"username": username, "password": password + "x"})
+		}, []string{"status=400", "client_id=demo-web", "wrong password"}},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			before := p.stderr.String()
+			step.do(t)
+			line := ""
+			for range 100 { // it may be later than the answer
+				line = strings.TrimPrefix(p.stderr.String(), before)
+				if len(step.line) == 0 || line != "" {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			for _, part := range step.line {
+				if !strings.Contains(line, part) {
+					t.Errorf("the log does not say %s: %s", part, line)
+				}
+			}
+			if lines := strings.Count(line, "\n"); lines != min(1, len(step.line)) {
+				t.Errorf("%d lines: %s", lines, line)
+			}
+		})
+	}
+	log := p.stderr.String()
+	for _, secret := range append(secrets, webTokens.AccessToken, webTokens.RefreshToken, spaTokens.RefreshToken) {
+		if strings.Contains(log, secret) || strings.Contains(log, url.QueryEscape(secret)) {
+			t.Errorf("the log holds %s", secret)
+		}
+	}
+}
+
+// TestLocked guesses a password until the name is locked, for whoever knows it too.
+func TestLocked(t *testing.T) {
+	t.Parallel()
+	p := makeRun(t, example)
+	provider, err := oidc.NewProvider(t.Context(), p.issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := site{p.issuer, provider}.webClient()
+	read := map[string]bool{}
+	for _, name := range []string{username, "nobody"} {
+		user := newPerson(t, p.issuer)
+		page, at, _, _ := user.open(client.AuthCodeURL("s"))
+		var wrong, locked string
+		for range 10 {
+			guess, _, out, _ := user.submit(page, at, map[string]string{"username": name, "password": "guess"})
+			if out != nil {
+				t.Fatalf("a guess leads to %v", out)
+			}
+			wrong = text(guess)
+		}
+		last, _, out, status := user.submit(page, at, map[string]string{"username": name, "password": password})
+		if out != nil {
+			t.Fatalf("the eleventh, which is right, leads to %v", out)
+		}
+		if locked = text(last); locked == wrong || status/100 != 4 {
+			t.Errorf("%s reads, after ten guesses, %d %s", name, status, locked)
+		}
+		read[locked] = true
+	}
+	if len(read) != 1 { // whether there is such a user is nobody's business
+		t.Errorf("a user reads one thing, and nobody another: %v", read)
+	}
+}
+
+// TestNative is an application on the user's own machine. RFC 8252 §7.3: "The
+// authorization server MUST allow any port to be specified at the time of the
+// request for loopback IP redirect URIs".
+func TestNative(t *testing.T) {
+	t.Parallel()
+	seed := exampleWith(t, `"application_type": "web"`, `"application_type": "native"`, `"http://localhost:8080/spa"`, `"http://127.0.0.1/callback", "com.example.app:/callback"`)
+	p := makeRun(t, "SEED="+seed)
+	provider, err := oidc.NewProvider(t.Context(), p.issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := site{p.issuer, provider}
+	for _, redirectURI := range []string{"http://127.0.0.1:" + freePort(t) + "/callback", "com.example.app:/callback"} {
+		client, verifier := s.spaClient(), oauth2.GenerateVerifier()
+		client.RedirectURL = redirectURI
+		user := newPerson(t, p.issuer)
+		back := user.back(client.AuthCodeURL("s", oauth2.S256ChallengeOption(verifier)))
+		if !strings.HasPrefix(back.String(), redirectURI+"?") {
+			t.Errorf("back at %s, want %s", back, redirectURI)
+		}
+		token, err := client.Exchange(t.Context(), back.Query().Get("code"), oauth2.VerifierOption(verifier))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.idToken(t, client, token)
+	}
+	for _, redirectURI := range []string{"http://127.0.0.1:4000/other", "http://localhost:4000/callback", "http://127.0.0.2:4000/callback", "https://127.0.0.1:4000/callback", "com.example.app:/other"} {
+		client := s.spaClient()
+		client.RedirectURL = redirectURI
+		if _, _, out, status := newPerson(t, p.issuer).open(client.AuthCodeURL("s", oauth2.S256ChallengeOption("v"))); out != nil || status != http.StatusBadRequest {
+			t.Errorf("%s: %d, to %v", redirectURI, status, out)
+		}
+	}
+}

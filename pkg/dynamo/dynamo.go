@@ -40,6 +40,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go/logging"
 
 	"kmint/pkg/store"
 )
@@ -64,6 +65,9 @@ func NewClient(cfg aws.Config) *dynamodb.Client {
 		client, ok = awshttp.NewBuildableClient(), true
 	}
 	return dynamodb.NewFromConfig(cfg, once, func(o *dynamodb.Options) {
+		// A request has one log line. The SDK would add one of its own to each refused
+		// write whose answer has no checksum.
+		o.Logger = logging.Nop{}
 		if ok { // another kind stays as cfg brings it
 			o.HTTPClient = client.
 				WithDialerOptions(func(d *net.Dialer) { d.Timeout = timeout }).

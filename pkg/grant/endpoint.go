@@ -87,7 +87,10 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (oauth.TokenResp
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	web.Annotate(ctx, slog.String("grant", result.Authorization.GrantID), slog.String("sub", result.Authorization.Subject))
+	web.Annotate(ctx, slog.String("sub", result.Authorization.Subject))
+	if id := result.Authorization.GrantID; id != "" {
+		web.Annotate(ctx, slog.String("grant", id))
+	}
 	return e.issue(ctx, result)
 }
 

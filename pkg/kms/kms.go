@@ -24,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 
 	"kmint/pkg/jwt"
 )
@@ -44,6 +45,7 @@ const (
 // make than the SDK's that cfg brings stays, and with it its timeout.
 func NewClient(cfg aws.Config) *kms.Client {
 	return kms.NewFromConfig(cfg, func(o *kms.Options) {
+		o.Logger = logging.Nop{} // a request has one log line
 		o.Retryer = retryer()
 		client, ours := cfg.HTTPClient.(*awshttp.BuildableClient)
 		if cfg.HTTPClient == nil {

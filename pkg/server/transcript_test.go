@@ -225,7 +225,7 @@ func (s *transcript) find(kind, path string) (string, bool) {
 		}
 		return location.Query().Get(path), location.Query().Has(path)
 	case "field":
-		found := regexp.MustCompile(`name="`+path+`" value="([^"]*)"`).FindStringSubmatch(s.body)
+		found := regexp.MustCompile(`name="` + path + `" value="([^"]*)"`).FindStringSubmatch(s.body)
 		if found == nil {
 			return "", false
 		}

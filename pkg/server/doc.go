@@ -41,6 +41,13 @@
 //   - RFC 7636 §4.3: plain is refused; a request with a challenge and no method
 //     therefore too.
 //   - RFC 7591 §2: client_secret shorter than 32 characters is refused.
+//   - OpenID Connect Core 1.0 §3.1.2.1: redirect_uri may be left out if exactly one
+//     is registered, with openid too. Of prompt, none and login are obeyed,
+//     select_account is a login, consent has nothing to ask of a first-party
+//     client, and any other value is an invalid_request. id_token_hint,
+//     ui_locales, display, acr_values and claims are not looked at.
+//   - OpenID Connect Core 1.0 §3.1.2.3: the pending request travels in the login
+//     form, sealed, and is not stored: see package authorize.
 //   - OpenID Connect Core 1.0 §5.4: claims of profile and email stand in the ID
 //     token too, as many clients expect.
 //   - OpenID Connect Core 1.0 §3.1.3.6: at_hash, optional in the code flow, is left

@@ -24,8 +24,9 @@ import (
 	"kmint/pkg/oauth"
 )
 
-// A Handler serves one endpoint. It either writes its answer and returns nil,
-// or writes nothing and returns an error.
+// A Handler serves one endpoint. It writes its answer and returns nil, or writes
+// nothing and returns an error. One that has answered an error in a way of its
+// own, by a redirect or a page, may return it too: it is then only logged.
 type Handler func(w http.ResponseWriter, r *http.Request) error
 
 // An Edge runs handlers.

@@ -13,6 +13,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/lestrrat-go/jwx/v3/jwk"
 	"github.com/lestrrat-go/jwx/v3/jwt"
+	"golang.org/x/net/html"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 )
@@ -42,11 +43,13 @@ func flows(t *testing.T, issuer string) {
 	t.Run("demo-web", s.web)
 	t.Run("demo-web refused", s.webRefused)
 	t.Run("demo-web replays a code", s.webReplay)
+	t.Run("demo-web uses a code many times at once", s.webRace)
 	t.Run("demo-spa", s.spa)
 	t.Run("demo-spa refused", s.spaRefused)
 	t.Run("demo-spa replays a refresh token", s.spaReplay)
 	t.Run("clients that find out their method", s.findOut)
 	t.Run("single sign-on", s.signOn)
+	t.Run("two tabs", s.twoTabs)
 	t.Run("requests that are none", s.none)
 }
 
@@ -391,6 +394,37 @@ func (s site) webReplay(t *testing.T) {
 	s.dead(t, client, token)
 }
 
+// Of many uses at once one wins, and as the others are replays, its tokens end.
+func (s site) webRace(t *testing.T) {
+	client := s.webClient()
+	code := s.code(t, client)
+	type result struct {
+		token *oauth2.Token
+		err   error
+	}
+	results := make(chan result)
+	const racers = 16
+	for range racers {
+		go func() {
+			token, err := client.Exchange(t.Context(), code)
+			results <- result{token, err}
+		}()
+	}
+	var winners []*oauth2.Token
+	for range racers {
+		r := <-results
+		if r.err != nil {
+			refused(t, r.err, http.StatusBadRequest, "invalid_grant")
+			continue
+		}
+		winners = append(winners, r.token)
+	}
+	if len(winners) != 1 {
+		t.Fatalf("%d of %d won", len(winners), racers)
+	}
+	s.dead(t, client, winners[0])
+}
+
 // A script is an application in a browser: it sends the Origin of its page, and
 // reads an answer only if that allows it.
 type script struct {
@@ -601,11 +635,35 @@ func (s site) signOn(t *testing.T) {
 			t.Errorf("%s with a session shows no page: %v", name, out)
 		}
 	}
+	before := p.session()
 	if again := authTime(p.login(client.AuthCodeURL("s", ask))); again <= first {
 		t.Errorf("auth_time was %d and is %d after a new login", first, again)
 	}
+	if after := p.session(); after == before || before == "" {
+		t.Error("a new login keeps the old session")
+	}
 	if _, _, out, _ := newPerson(t, s.issuer).open(client.AuthCodeURL("s", none)); out == nil || out.Query().Get("error") != "login_required" {
 		t.Errorf("somebody else's browser: %v", out)
+	}
+}
+
+// twoTabs has two login pages open at once, and uses both.
+func (s site) twoTabs(t *testing.T) {
+	p := newPerson(t, s.issuer)
+	fill := map[string]string{"username": username, "password": password}
+	first, at, _, _ := p.open(s.webClient().AuthCodeURL("first"))
+	second, _, _, _ := p.open(s.spaClient().AuthCodeURL("second", oauth2.S256ChallengeOption(oauth2.GenerateVerifier())))
+	for _, tab := range []struct {
+		page      *html.Node
+		to, state string
+	}{{second, spaCallback, "second"}, {first, webCallback, "first"}, {first, webCallback, "first"}} {
+		_, _, out, status := p.submit(tab.page, at, fill)
+		if out == nil {
+			t.Fatalf("no way back to %s: %d", tab.to, status)
+		}
+		if q := out.Query(); !strings.HasPrefix(out.String(), tab.to+"?") || q.Get("state") != tab.state || q.Get("code") == "" {
+			t.Errorf("back at %s", out)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ const (
 // the form of a page, follows redirects and stops where kmint ends.
 type person struct {
 	t       *testing.T
+	issuer  string
 	browser *http.Client
 }
 
@@ -33,7 +34,7 @@ func newPerson(t *testing.T, issuer string) person {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return person{t, &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+	return person{t, issuer, &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 		if r.URL.Host != home.Host {
 			return http.ErrUseLastResponse
 		}
@@ -92,6 +93,20 @@ func (p person) back(address string) *url.URL {
 		p.t.Fatalf("after the login, at %s: %d", at, status)
 	}
 	return out
+}
+
+// session is the cookie of the login session, "" for none.
+func (p person) session() string {
+	home, err := url.Parse(p.issuer)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, cookie := range p.browser.Jar.Cookies(home) {
+		if strings.HasSuffix(cookie.Name, "kmint_session") {
+			return cookie.Value
+		}
+	}
+	return ""
 }
 
 func (p person) read(response *http.Response, err error) (*html.Node, *url.URL, *url.URL, int) {

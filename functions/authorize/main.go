@@ -8,10 +8,10 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
-	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
 
 	"kmint/pkg/config"
 	"kmint/pkg/dynamo"
+	"kmint/pkg/gateway"
 	"kmint/pkg/kms"
 	"kmint/pkg/server"
 )
@@ -30,9 +30,9 @@ func main() {
 	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable, UsersTable: env.UsersTable, GrantsTable: env.GrantsTable}
 	authorize := server.Authorize{
 		Issuer:  env.Issuer,
-		Clients: db, APIs: db, Settings: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
+		Clients: db, APIs: db, Settings: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
 		MAC: &kms.MAC{Client: kms.NewClient(sdk), Key: env.MACKey},
 		Now: time.Now, Log: env.Logger(version),
 	}
-	lambda.Start(httpadapter.NewV2(authorize.Handler()).ProxyWithContext)
+	lambda.Start(gateway.Proxy(authorize.Handler()))
 }

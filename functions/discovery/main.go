@@ -8,10 +8,10 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
-	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
 
 	"kmint/pkg/config"
 	"kmint/pkg/dynamo"
+	"kmint/pkg/gateway"
 	"kmint/pkg/server"
 )
 
@@ -32,5 +32,5 @@ func main() {
 		Settings: db, Registry: db,
 		Now: time.Now, Log: env.Logger(version),
 	}
-	lambda.Start(httpadapter.NewV2(discovery.Handler()).ProxyWithContext)
+	lambda.Start(gateway.Proxy(discovery.Handler()))
 }

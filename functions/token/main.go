@@ -8,10 +8,10 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
-	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
 
 	"kmint/pkg/config"
 	"kmint/pkg/dynamo"
+	"kmint/pkg/gateway"
 	"kmint/pkg/kms"
 	"kmint/pkg/server"
 )
@@ -34,5 +34,5 @@ func main() {
 		PrivateKey: kms.Signer{Client: kms.NewClient(sdk)},
 		Now:        time.Now, Log: env.Logger(version),
 	}
-	lambda.Start(httpadapter.NewV2(token.Handler()).ProxyWithContext)
+	lambda.Start(gateway.Proxy(token.Handler()))
 }

@@ -68,7 +68,7 @@ func makeDemo(redirectURI string) seed.Seed {
 			Name:               "Demo API",
 			Scopes:             map[string]string{"read:demo": "Read the demo"},
 			AllowOfflineAccess: true,
-			TokenLifetime:      seed.DefaultTokenLifetime,
+			TokenLifetime:      store.DefaultTokenLifetime,
 		}},
 		Clients: []seed.Client{
 			client(store.Client{

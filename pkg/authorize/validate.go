@@ -71,10 +71,15 @@ func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a as
 	if a.requested, err = oauth.ParseScope(r.Get("scope")); err != nil {
 		return ask{}, err
 	}
-	if a.api, err = e.api(ctx, t.client, r.Get("audience"), a.requested); err != nil {
+	if a.api, err = e.api(ctx, t.client, r.Targets(), a.requested); err != nil {
 		return ask{}, err
 	}
 	a.granted = policy.UserScope(t.client, a.api, a.requested)
+	// RFC 6749 §3.3: an authorization of nothing "fails the request indicating an
+	// invalid scope".
+	if len(a.requested) > 0 && len(a.granted) == 0 {
+		return ask{}, oauth.InvalidScope.Errorf("The server knows nothing of the scope.")
+	}
 	return a, nil
 }
 
@@ -87,7 +92,7 @@ func notSupported(r oauth.Request) error {
 	case r.Get("request_uri") != "":
 		return oauth.RequestURINotSupported.Errorf("The parameter request_uri is not supported.")
 	case r.Get("registration") != "":
-		return oauth.RegistrationNotSupport.Errorf("The parameter registration is not supported.")
+		return oauth.RegistrationNotSupported.Errorf("The parameter registration is not supported.")
 	default:
 		return nil
 	}
@@ -153,7 +158,7 @@ func maxAge(text string) (time.Duration, error) {
 
 // api finds the API that the tokens are for, or nil for the userinfo endpoint
 // alone. Any API may be asked for a person.
-func (e Endpoint) api(ctx context.Context, c store.Client, asked string, scope oauth.Scope) (*store.API, error) {
+func (e Endpoint) api(ctx context.Context, c store.Client, asked []string, scope oauth.Scope) (*store.API, error) {
 	settings, err := e.Server.Settings(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("authorize: settings: %w", err)

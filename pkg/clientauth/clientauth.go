@@ -25,33 +25,38 @@ type credentials struct {
 	secret   oauth.Secret
 }
 
-// Identify returns the client that the request says it comes from, before
-// anything is proven: only what is public may depend on it.
-func (a Authenticator) Identify(ctx context.Context, r oauth.Request) (store.Client, error) {
-	c, err := read(r)
+// A Claim is a client that a request says it comes from, and what it presents to
+// prove it.
+type Claim struct {
+	// Client is unproven until Authenticate says so: only what is public may depend
+	// on it.
+	Client    store.Client
+	presented credentials
+}
+
+// Identify finds the client that the request says it comes from.
+func (a Authenticator) Identify(ctx context.Context, r oauth.Request) (Claim, error) {
+	presented, err := read(r)
 	if err != nil {
-		return store.Client{}, err
+		return Claim{}, err
 	}
-	client, err := a.Clients.Client(ctx, c.clientID)
+	client, err := a.Clients.Client(ctx, presented.clientID)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.Client{}, refused("unknown client")
+		return Claim{}, refused("unknown client")
 	}
-	return client, err
+	return Claim{client, presented}, err
 }
 
 // Authenticate proves that the request comes from the client.
-func (a Authenticator) Authenticate(client store.Client, r oauth.Request) error {
-	c, err := read(r)
-	if err != nil {
-		return err
+func (a Authenticator) Authenticate(c Claim) (store.Client, error) {
+	switch {
+	case c.presented.method != c.Client.AuthMethod:
+		return store.Client{}, refused("the client is registered for " + c.Client.AuthMethod + ", not " + c.presented.method)
+	case c.presented.method != oauth.None && !c.Client.SecretDigest.Equal(c.presented.secret.Digest()):
+		return store.Client{}, refused("wrong secret")
+	default:
+		return c.Client, nil
 	}
-	if c.method != client.AuthMethod {
-		return refused("the client is registered for " + client.AuthMethod + ", not " + c.method)
-	}
-	if c.method != oauth.None && !client.SecretDigest.Equal(c.secret.Digest()) {
-		return refused("wrong secret")
-	}
-	return nil
 }
 
 // read finds the one method that the request uses.

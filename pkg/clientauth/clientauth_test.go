@@ -78,9 +78,10 @@ func TestAuthenticate(t *testing.T) {
 				t.Fatal(err)
 			}
 			a := clientauth.Authenticator{Clients: known}
-			client, err := a.Identify(t.Context(), r)
+			claim, err := a.Identify(t.Context(), r)
+			var client store.Client
 			if err == nil {
-				err = a.Authenticate(client, r)
+				client, err = a.Authenticate(claim)
 			}
 			var e *oauth.Error
 			switch {

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -76,7 +77,7 @@ func (e Endpoint) Metadata(w http.ResponseWriter, r *http.Request) error {
 		TokenEndpoint:          oauth.Endpoint(issuer, e.TokenPath),
 		UserinfoEndpoint:       oauth.Endpoint(issuer, "/userinfo"),
 		JWKSURI:                oauth.Endpoint(issuer, "/.well-known/jwks.json"),
-		ScopesSupported:        []string{oauth.OpenID, oauth.Profile, oauth.Email, oauth.Address, oauth.Phone, oauth.OfflineAccess},
+		ScopesSupported:        append(oauth.IdentityScope(), oauth.OfflineAccess),
 		ResponseTypesSupported: []string{"code"},
 		ResponseModesSupported: []string{"query"},
 		GrantTypesSupported:    e.GrantTypes,
@@ -86,9 +87,9 @@ func (e Endpoint) Metadata(w http.ResponseWriter, r *http.Request) error {
 		ClaimTypesSupported:    []string{"normal"},
 		ClaimsSupported:        token.Supported(),
 		ChallengeMethods:       []string{oauth.S256},
-		PromptValues:           []string{"none", "login"},
+		PromptValues:           []string{"none", "login", "select_account"},
 		IssParameter:           true,
-	})
+	}, metadataAge)
 }
 
 // JWKS serves the public keys. It is a web.Handler.
@@ -97,13 +98,25 @@ func (e Endpoint) JWKS(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return web.Busy(fmt.Errorf("discovery: keys: %w", err), store.ErrBusy)
 	}
-	return publish(w, r, set)
+	// Between a deployment and the import of its first key there is none. A cache
+	// must not keep that.
+	if len(set.Keys) == 0 {
+		return oauth.TemporarilyUnavailable.Errorf("There is no signing key yet: the owner of the server has to run kmint import.")
+	}
+	return publish(w, r, set, keysAge)
 }
 
-// publish writes a public document with an entity tag (RFC 9110 §8.8.3). An hour
-// in caches is short enough for a rotation, whose next key is published long
-// before it signs.
-func publish(w http.ResponseWriter, r *http.Request, document any) error {
+// How long caches may keep the documents. The keys change rarely, and the next one
+// is published long before it signs; but one that had to be revoked should be gone
+// soon.
+const (
+	metadataAge = "3600"
+	keysAge     = "300"
+)
+
+// publish writes a public document with an entity tag (RFC 9110 §8.8.3), for
+// caches to keep maxAge seconds.
+func publish(w http.ResponseWriter, r *http.Request, document any, maxAge string) error {
 	body, err := json.Marshal(document)
 	if err != nil {
 		return fmt.Errorf("discovery: %w", err)
@@ -113,8 +126,9 @@ func publish(w http.ResponseWriter, r *http.Request, document any) error {
 	header := w.Header()
 	web.AllowAnyOrigin(w)
 	header.Set("ETag", tag)
-	header.Set("Cache-Control", "public, max-age=3600")
-	if r.Header.Get("If-None-Match") == tag {
+	header.Set("Cache-Control", "public, max-age="+maxAge)
+	header.Del("Pragma")
+	if unchanged(r.Header.Values("If-None-Match"), tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -122,4 +136,16 @@ func publish(w http.ResponseWriter, r *http.Request, document any) error {
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(body)
 	return nil
+}
+
+// unchanged compares entity tags weakly (RFC 9110 §13.1.2): a proxy that
+// compresses makes a strong tag weak.
+func unchanged(conditions []string, tag string) bool {
+	for condition := range strings.SplitSeq(strings.Join(conditions, ","), ",") {
+		condition = strings.TrimSpace(condition)
+		if condition == "*" || strings.TrimPrefix(condition, "W/") == tag {
+			return true
+		}
+	}
+	return false
 }

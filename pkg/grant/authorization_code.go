@@ -47,7 +47,7 @@ func (g AuthorizationCode) Authorize(ctx context.Context, client store.Client, r
 		RedirectURI: r.Get("redirect_uri"),
 		Challenge:   challenge,
 		Scope:       asked,
-		Audience:    audiences(r),
+		Audience:    r.Targets(),
 		Now:         g.Now(),
 		By:          by,
 		Family:      first.family.Digest(),
@@ -58,7 +58,7 @@ func (g AuthorizationCode) Authorize(ctx context.Context, client store.Client, r
 		return Result{}, codeRefused(err)
 	}
 	result := Result{
-		Authorization: authorization(grant, asked, audiences(r)),
+		Authorization: authorization(grant, asked, r.Targets()),
 		Undo:          func(ctx context.Context) error { return g.Grants.ReopenCode(ctx, grant.ID, by) },
 	}
 	result.Authorization.Person.Claims = func(context.Context) (map[string]any, error) { return grant.Claims, nil }

@@ -35,7 +35,7 @@ func (g ClientCredentials) Authorize(ctx context.Context, client store.Client, r
 		return Result{}, err
 	}
 	// No scope is passed on: openid speaks of a person, and there is none.
-	audience, err := policy.Audience(client, r.Get("audience"), settings, nil)
+	audience, err := policy.Audience(client, r.Targets(), settings, nil)
 	if err != nil {
 		return Result{}, err
 	}

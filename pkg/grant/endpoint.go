@@ -69,13 +69,14 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (oauth.TokenResp
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	client, err := e.Clients.Identify(ctx, request)
+	claim, err := e.Clients.Identify(ctx, request)
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	web.Annotate(ctx, slog.String("client_id", client.ID))
-	web.AllowOrigin(w, request.Origin, client.WebOrigins)
-	if err := e.Clients.Authenticate(client, request); err != nil {
+	web.Annotate(ctx, slog.String("client_id", claim.Client.ID))
+	web.AllowOrigin(w, request.Origin, claim.Client.WebOrigins)
+	client, err := e.Clients.Authenticate(claim)
+	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
 	grant, err := e.grant(client, request.Get("grant_type"))
@@ -91,7 +92,7 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (oauth.TokenResp
 	if id := result.Authorization.GrantID; id != "" {
 		web.Annotate(ctx, slog.String("grant", id))
 	}
-	return e.issue(ctx, result)
+	return e.issue(ctx, request, result)
 }
 
 func (e Endpoint) grant(client store.Client, grantType string) (Grant, error) {
@@ -108,19 +109,30 @@ func (e Endpoint) grant(client store.Client, grantType string) (Grant, error) {
 // undoTimeout bounds the giving back, which outlives the request's deadline.
 const undoTimeout = 2 * time.Second
 
-// issue signs, or gives back what was spent. A refusal keeps it spent: only
-// what failed on our side may be tried again.
-func (e Endpoint) issue(ctx context.Context, result Result) (oauth.TokenResponse, error) {
+// issue signs, or gives back what was spent.
+func (e Endpoint) issue(ctx context.Context, r oauth.Request, result Result) (oauth.TokenResponse, error) {
+	// RFC 6749 §3.3: the server processes the request with a scope, "or fails the
+	// request indicating an invalid scope". How much was granted is known only once
+	// it is spent.
+	if r.Get("scope") != "" && len(result.Authorization.Scope) == 0 {
+		err := oauth.InvalidScope.Errorf("Nothing of the scope was granted.")
+		return oauth.TokenResponse{}, errors.Join(err, giveBack(ctx, result))
+	}
 	response, err := e.sign(ctx, result)
-	if err == nil || result.Undo == nil {
+	// A refusal keeps it spent: only what failed on our side may be tried again.
+	if refusal := (*oauth.Error)(nil); err == nil || errors.As(err, &refusal) && refusal.Code.Status() < http.StatusInternalServerError {
 		return response, err
 	}
-	if refusal := (*oauth.Error)(nil); errors.As(err, &refusal) && refusal.Code.Status() < http.StatusInternalServerError {
-		return response, err
+	return response, errors.Join(err, giveBack(ctx, result))
+}
+
+func giveBack(ctx context.Context, result Result) error {
+	if result.Undo == nil {
+		return nil
 	}
-	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	return response, errors.Join(err, result.Undo(undo))
+	return result.Undo(ctx)
 }
 
 func (e Endpoint) sign(ctx context.Context, result Result) (oauth.TokenResponse, error) {
@@ -159,12 +171,4 @@ func findAPI(ctx context.Context, apis store.APIs, identifier string) (store.API
 		return store.API{}, oauth.InvalidTarget.Errorf("There is no API %s.", identifier).Because(err)
 	}
 	return api, err
-}
-
-// audiences reads the audience parameter: nil where it was left out.
-func audiences(r oauth.Request) []string {
-	if audience := r.Get("audience"); audience != "" {
-		return []string{audience}
-	}
-	return nil
 }

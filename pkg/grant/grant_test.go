@@ -223,6 +223,21 @@ func TestARotationIsRepeatedWhenSigningFails(t *testing.T) {
 	h.want(h.refresh("spa", first.RefreshToken), 400, oauth.InvalidGrant)
 }
 
+// Of what was asked for, nothing was granted: that is refused, and spends nothing.
+func TestNothingOfTheScope(t *testing.T) {
+	h := open(t)
+	code := h.code("spa")
+	h.want(h.post("grant_type", "authorization_code", "client_id", "spa", "code", code, "code_verifier", verifier, "scope", "write"), 400, oauth.InvalidScope)
+	first := h.exchange("spa", code)
+	h.want(first, 200, "")
+	h.want(h.post("grant_type", "refresh_token", "client_id", "spa", "refresh_token", first.RefreshToken, "scope", "write"), 400, oauth.InvalidScope)
+	narrowed := h.post("grant_type", "refresh_token", "client_id", "spa", "refresh_token", first.RefreshToken, "scope", "write read")
+	h.want(narrowed, 200, "")
+	if narrowed.Scope != "read" {
+		t.Errorf("scope %q", narrowed.Scope)
+	}
+}
+
 func TestLeewayYieldsTheSameSuccessor(t *testing.T) {
 	h := open(t)
 	first := h.exchange("patient", h.code("patient"))

@@ -54,7 +54,7 @@ func (g RefreshToken) Authorize(ctx context.Context, client store.Client, r oaut
 		Next:      successor.rotating.Digest(),
 		Salt:      salt,
 		Scope:     asked,
-		Audience:  audiences(r),
+		Audience:  r.Targets(),
 		Now:       g.Now(),
 		By:        by,
 		Idle:      time.Duration(client.Refresh.IdleLifetime) * time.Second,
@@ -74,7 +74,7 @@ func (g RefreshToken) Authorize(ctx context.Context, client store.Client, r oaut
 		return Result{}, err
 	}
 	result := Result{
-		Authorization: authorization(grant, asked, audiences(r)),
+		Authorization: authorization(grant, asked, r.Targets()),
 		RefreshToken:  successor.token(),
 		Undo:          func(ctx context.Context) error { return g.Grants.ReopenRotation(ctx, grant.ID, by) },
 	}

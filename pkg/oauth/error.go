@@ -13,25 +13,25 @@ type Code string
 
 // The codes kmint answers with.
 const (
-	InvalidRequest          Code = "invalid_request"
-	InvalidClient           Code = "invalid_client"
-	InvalidGrant            Code = "invalid_grant"
-	InvalidScope            Code = "invalid_scope"
-	InvalidTarget           Code = "invalid_target" // RFC 8707 §2
-	InvalidToken            Code = "invalid_token"  // RFC 6750 §3.1
-	InsufficientScope       Code = "insufficient_scope"
-	UnauthorizedClient      Code = "unauthorized_client"
-	UnsupportedGrantType    Code = "unsupported_grant_type"
-	UnsupportedResponseType Code = "unsupported_response_type"
-	AccessDenied            Code = "access_denied"
-	LoginRequired           Code = "login_required"
-	RequestNotSupported     Code = "request_not_supported"
-	RequestURINotSupported  Code = "request_uri_not_supported"
-	RegistrationNotSupport  Code = "registration_not_supported"
-	ServerError             Code = "server_error"
-	TemporarilyUnavailable  Code = "temporarily_unavailable"
+	InvalidRequest           Code = "invalid_request"
+	InvalidClient            Code = "invalid_client"
+	InvalidGrant             Code = "invalid_grant"
+	InvalidScope             Code = "invalid_scope"
+	InvalidTarget            Code = "invalid_target" // RFC 8707 §2
+	InvalidToken             Code = "invalid_token"  // RFC 6750 §3.1
+	InsufficientScope        Code = "insufficient_scope"
+	UnauthorizedClient       Code = "unauthorized_client"
+	UnsupportedGrantType     Code = "unsupported_grant_type"
+	UnsupportedResponseType  Code = "unsupported_response_type"
+	AccessDenied             Code = "access_denied"
+	LoginRequired            Code = "login_required"
+	RequestNotSupported      Code = "request_not_supported"
+	RequestURINotSupported   Code = "request_uri_not_supported"
+	RegistrationNotSupported Code = "registration_not_supported"
+	ServerError              Code = "server_error"
+	TemporarilyUnavailable   Code = "temporarily_unavailable"
 
-	// These three are answers of HTTP itself; no RFC gives them an OAuth code.
+	// These four are answers of HTTP itself; no RFC gives them an OAuth code.
 	MethodNotAllowed     Code = "method_not_allowed"
 	NotFound             Code = "not_found"
 	RequestTooLarge      Code = "request_too_large"

@@ -32,6 +32,10 @@ const (
 	OfflineAccess = "offline_access"
 )
 
+// IdentityScope lists the scope values that ask for a person's identity and claims
+// (OpenID Connect Core 1.0 §5.4).
+func IdentityScope() Scope { return Scope{OpenID, Profile, Email, Address, Phone} }
+
 // Application types (OpenID Connect Dynamic Client Registration 1.0 §2).
 const (
 	Web    = "web"

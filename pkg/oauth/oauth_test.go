@@ -64,6 +64,8 @@ func TestReadRequest(t *testing.T) {
 		"a NUL":                           {post(form, "a=%00"), "", oauth.InvalidRequest},
 		"invalid UTF-8":                   {post(form, "a=%ff"), "", oauth.InvalidRequest},
 		"invalid UTF-8 in JSON":           {post(jsonType, "{\"a\":\"\xff\"}"), "", oauth.InvalidRequest},
+		"a semicolon is a character":      {post(form, "a=1;b=2"), "a=1%3Bb%3D2", ""},
+		"an empty body of any type":       {post("text/plain", ""), "", ""},
 		"a broken escape":                 {post(form, "a=%zz"), "", oauth.InvalidRequest},
 		"another media type":              {post("text/plain", "a=1"), "", oauth.UnsupportedMediaType},
 		"no media type":                   {post("", "a=1"), "", oauth.UnsupportedMediaType},
@@ -163,6 +165,8 @@ func TestMatchRedirect(t *testing.T) {
 		"native: loopback as a host's beginning": {"http://127.0.0.1.evil.example/cb", oauth.Native, false},
 		"native: backslash":                      {`http://127.0.0.1\@evil.example/cb`, oauth.Native, false},
 		"native: a port that is none":            {"http://127.0.0.1:99999x/cb", oauth.Native, false},
+		"native: a port with a zero before":      {"http://127.0.0.1:08080/cb", oauth.Native, false},
+		"native: a port beyond 65535":            {"http://127.0.0.1:99999/cb", oauth.Native, false},
 		"native: https loopback is exact":        {"https://127.0.0.1:51004/cb", oauth.Native, false},
 		"empty":                                  {"", oauth.Web, false},
 	} {
@@ -246,7 +250,7 @@ func TestScope(t *testing.T) {
 	if err != nil || s.String() != "openid read:x" {
 		t.Errorf("got %q, %v", s, err)
 	}
-	for _, bad := range []string{"a\"b", `a\b`, "é", "a\tb"} {
+	for _, bad := range []string{strings.Repeat("x ", 100) + "x", strings.Repeat("x", 4097), "a\"b", `a\b`, "é", "a\tb"} {
 		if _, err := oauth.ParseScope(bad); codeOf(err) != oauth.InvalidScope {
 			t.Errorf("scope %q: %v", bad, err)
 		}

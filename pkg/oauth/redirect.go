@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -57,7 +58,7 @@ func cutLoopback(uri string) (loopback, bool) {
 	if host != "127.0.0.1" && host != "::1" {
 		return loopback{}, false
 	}
-	if strings.ContainsFunc(port, func(r rune) bool { return r < '0' || r > '9' }) || len(port) > 5 {
+	if number, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || strconv.FormatUint(number, 10) != port) {
 		return loopback{}, false
 	}
 	// What was requested must also be a URI that we may send a browser to.
@@ -91,7 +92,7 @@ func CheckRedirect(uri, applicationType string) error {
 	switch {
 	case u.Scheme == "https" && u.Hostname() != "":
 		return nil
-	case u.Scheme == "http" && isLoopback(u.Hostname()):
+	case u.Scheme == "http" && IsLoopback(u.Hostname()):
 		return nil
 	case u.Scheme == "http" && u.Hostname() != "":
 		return errors.New("it is plain http to another host than localhost; use https")
@@ -109,8 +110,9 @@ func CheckRedirect(uri, applicationType string) error {
 // character SHOULD be rejected". That also keeps out javascript: and data:.
 func privateUse(scheme string) bool { return strings.Contains(scheme, ".") }
 
-// isLoopback is for the scheme only: http without TLS never leaves the machine.
-func isLoopback(host string) bool {
+// IsLoopback reports whether a host is this very machine: plain http to it never
+// leaves it.
+func IsLoopback(host string) bool {
 	if host == "localhost" {
 		return true
 	}

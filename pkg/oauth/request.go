@@ -38,6 +38,18 @@ func (r Request) Get(name string) string { return r.params.Get(name) }
 // All returns every value of a parameter that may be repeated (RFC 8707 §2).
 func (r Request) All(name string) []string { return r.params[name] }
 
+// Targets lists the APIs that the request names, by audience or by resource (RFC
+// 8707 §2), each once: nil for none.
+func (r Request) Targets() []string {
+	var named []string
+	for _, identifier := range slices.Concat(r.params["audience"], r.params["resource"]) {
+		if !slices.Contains(named, identifier) {
+			named = append(named, identifier)
+		}
+	}
+	return named
+}
+
 // Encode writes the parameters as a query string: reading it again gives an
 // equal request.
 func (r Request) Encode() string { return r.params.Encode() }
@@ -53,7 +65,7 @@ func (r Request) With(query string) (Request, error) {
 	return r, nil
 }
 
-// Only returns the request without the parameters named.
+// Without returns the request without the parameters named.
 func (r Request) Without(names ...string) Request {
 	params := url.Values{}
 	for name, values := range r.params {
@@ -100,10 +112,10 @@ func readParams(r *http.Request) (url.Values, error) {
 	if err != nil {
 		return nil, InvalidRequest.Errorf("The request body could not be read.").Because(err)
 	}
-	contentType := r.Header.Get("Content-Type")
-	if contentType == "" && len(body) == 0 {
+	if len(body) == 0 {
 		return url.Values{}, nil
 	}
+	contentType := r.Header.Get("Content-Type")
 	media, _, err := mime.ParseMediaType(contentType)
 	if err != nil {
 		return nil, UnsupportedMediaType.Errorf("The Content-Type is missing or malformed; send application/x-www-form-urlencoded or application/json.").Because(err)
@@ -119,7 +131,9 @@ func readParams(r *http.Request) (url.Values, error) {
 }
 
 func readForm(s string) (url.Values, error) {
-	values, err := url.ParseQuery(s)
+	// Browsers leave a semicolon as it is (the URL standard's
+	// application/x-www-form-urlencoded parsing); url.ParseQuery would refuse it.
+	values, err := url.ParseQuery(strings.ReplaceAll(s, ";", "%3B"))
 	if err != nil {
 		return nil, InvalidRequest.Errorf("The parameters are not correctly form-encoded.").Because(err)
 	}

@@ -10,9 +10,19 @@ import (
 // A Scope is a list of scope values, in the order asked for, without repeats.
 type Scope []string
 
+// Bounds of a scope: far more than anybody asks for, and little enough that
+// comparing every value with every other costs nothing.
+const (
+	maxScopeLength = 4096
+	maxScopeValues = 100
+)
+
 // ParseScope reads a scope parameter. RFC 6749 §3.3:
 // scope-token = 1*( %x21 / %x23-5B / %x5D-7E ).
 func ParseScope(s string) (Scope, error) {
+	if len(s) > maxScopeLength || strings.Count(s, " ") >= maxScopeValues {
+		return nil, InvalidScope.Errorf("The scope has more than %d values or %d characters.", maxScopeValues, maxScopeLength)
+	}
 	var scope Scope
 	for token := range strings.SplitSeq(s, " ") {
 		if token == "" {

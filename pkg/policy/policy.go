@@ -13,10 +13,6 @@ import (
 	"kmint/pkg/store"
 )
 
-// DefaultTokenLifetime is how long an access token lives where no API says
-// otherwise.
-const DefaultTokenLifetime = 24 * time.Hour
-
 // CodeLifetime is how long a code may be exchanged. RFC 6749 §4.1.2: "A maximum
 // authorization code lifetime of 10 minutes is RECOMMENDED."
 const CodeLifetime = 60 * time.Second
@@ -32,11 +28,14 @@ func MayUseGrant(c store.Client, grantType string) error {
 
 // Audience decides which API a request is for: the one asked for, else the only
 // one the client has a grant for, else the server's default, else the userinfo
-// endpoint, which is "" and needs openid.
-func Audience(c store.Client, asked string, settings store.Settings, scope oauth.Scope) (string, error) {
+// endpoint, which is "" and needs openid. A token is for one API: to ask for
+// several is an invalid_target (RFC 8707 §2), and never a token for another.
+func Audience(c store.Client, asked []string, settings store.Settings, scope oauth.Scope) (string, error) {
 	switch {
-	case asked != "":
-		return asked, nil
+	case len(asked) > 1:
+		return "", oauth.InvalidTarget.Errorf("The request names more than one API.")
+	case len(asked) == 1:
+		return asked[0], nil
 	case len(c.APIGrants) == 1:
 		for only := range c.APIGrants {
 			return only, nil
@@ -65,13 +64,11 @@ func ClientScope(c store.Client, api store.API, asked oauth.Scope) (oauth.Scope,
 	return asked, nil
 }
 
-// identity lists the scope values of OpenID Connect Core 1.0 §5.4.
-var identity = oauth.Scope{oauth.OpenID, oauth.Profile, oauth.Email, oauth.Address, oauth.Phone}
-
 // UserScope is what a client gets in a person's name. OpenID Connect Core 1.0
 // §3.1.2.1: "Scope values used that are not understood by an implementation
 // SHOULD be ignored." api is nil where the token is for userinfo alone.
 func UserScope(c store.Client, api *store.API, asked oauth.Scope) oauth.Scope {
+	identity := oauth.IdentityScope()
 	var granted oauth.Scope
 	for _, value := range asked {
 		known := identity.Has(value)
@@ -97,7 +94,7 @@ func offline(c store.Client, api *store.API) bool {
 // TokenLifetime is that of an access token; api is nil for userinfo alone.
 func TokenLifetime(api *store.API) time.Duration {
 	if api == nil || api.TokenLifetime == 0 {
-		return DefaultTokenLifetime
+		return store.DefaultTokenLifetime * time.Second
 	}
 	return time.Duration(api.TokenLifetime) * time.Second
 }

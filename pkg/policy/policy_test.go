@@ -37,18 +37,19 @@ func TestAudience(t *testing.T) {
 	withDefault := store.Settings{DefaultAudience: stock}
 	for name, tt := range map[string]struct {
 		client   store.Client
-		asked    string
+		asked    []string
 		settings store.Settings
 		scope    oauth.Scope
 		want     string
 		refused  oauth.Code
 	}{
-		"the one asked for":                  {client: one, asked: stock, want: stock},
+		"the one asked for":                  {client: one, asked: []string{stock}, want: stock},
 		"else the client's only API":         {client: one, settings: withDefault, want: orders},
 		"of two APIs neither is the only":    {client: two, settings: withDefault, want: stock},
 		"else the default":                   {settings: withDefault, scope: oauth.Scope{"openid"}, want: stock},
 		"else userinfo with openid":          {scope: oauth.Scope{"openid"}, want: ""},
 		"else invalid_target":                {scope: oauth.Scope{"profile"}, refused: oauth.InvalidTarget},
+		"two at once are refused":            {client: one, asked: []string{stock, orders}, refused: oauth.InvalidTarget},
 		"two APIs and no default is refused": {client: two, refused: oauth.InvalidTarget},
 	} {
 		t.Run(name, func(t *testing.T) {

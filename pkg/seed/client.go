@@ -6,7 +6,6 @@ package seed
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -143,16 +142,11 @@ func checkOrigin(origin string) error {
 		return errors.New("browsers leave the default port out")
 	case len(origin) > maxName:
 		return fmt.Errorf("it is longer than %d bytes", maxName)
-	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
+	case u.Scheme == "https", u.Scheme == "http" && oauth.IsLoopback(u.Hostname()):
 		return nil
 	default:
 		return errors.New("it is neither https nor http on localhost")
 	}
-}
-
-func loopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 func (o *object) apiGrantsOf() map[string][]string {

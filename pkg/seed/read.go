@@ -50,7 +50,7 @@ func (p *Problems) api(o *object) store.API {
 		Identifier:         o.text("identifier"),
 		Name:               o.text("name"),
 		AllowOfflineAccess: o.flag("allow_offline_access"),
-		TokenLifetime:      o.seconds("token_lifetime", 1, MaxTokenLifetime, DefaultTokenLifetime),
+		TokenLifetime:      o.seconds("token_lifetime", 1, MaxTokenLifetime, store.DefaultTokenLifetime),
 	}
 	o.id("identifier", a.Identifier, maxID)
 	if value, there := o.get("scopes"); there {
@@ -71,7 +71,7 @@ func (p *Problems) api(o *object) store.API {
 }
 
 // reserved scope values mean the same at every API.
-var reserved = oauth.Scope{oauth.OpenID, oauth.Profile, oauth.Email, oauth.Address, oauth.Phone, oauth.OfflineAccess}
+func reserved() oauth.Scope { return append(oauth.IdentityScope(), oauth.OfflineAccess) }
 
 func checkScope(value string) error {
 	switch {
@@ -79,7 +79,7 @@ func checkScope(value string) error {
 		return errors.New("it contains a character that no scope value has (RFC 6749 §3.3)")
 	case len(value) > maxName:
 		return fmt.Errorf("it is longer than %d bytes", maxName)
-	case reserved.Has(value):
+	case reserved().Has(value):
 		return errors.New("this scope value belongs to OpenID Connect and to no API (OpenID Connect Core 1.0 §5.4, §11)")
 	default:
 		return nil

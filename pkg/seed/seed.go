@@ -53,9 +53,8 @@ type User struct {
 
 // What the file need not say. Lifetimes are in seconds.
 const (
-	DefaultTokenLifetime = 24 * 60 * 60
-	DefaultLifetime      = 30 * 24 * 60 * 60
-	DefaultIdleLifetime  = 15 * 24 * 60 * 60
+	DefaultLifetime     = 30 * 24 * 60 * 60
+	DefaultIdleLifetime = 15 * 24 * 60 * 60
 )
 
 // Bounds of what the file may say.

@@ -36,15 +36,15 @@ func (f Discovery) Handler() http.Handler {
 		// Those that Token serves: this function cannot ask it.
 		GrantTypes: []string{oauth.AuthorizationCode, oauth.ClientCredentials, oauth.RefreshToken},
 	}
-	mux := http.NewServeMux()
 	edge := newEdge(f.Issuer, f.Now, f.Log)
+	mux := routes{}
 	for path, serve := range map[string]web.Handler{
 		"/.well-known/openid-configuration":       endpoint.Metadata,
 		"/.well-known/oauth-authorization-server": endpoint.Metadata,
 		"/.well-known/jwks.json":                  endpoint.JWKS,
 	} {
-		mux.Handle(path, edge.JSON(web.Preflight(web.Methods(serve, http.MethodGet), "GET, OPTIONS")))
+		mux[path] = edge.JSON(web.Preflight(web.Methods(serve, http.MethodGet), "GET, OPTIONS"))
 	}
-	mux.Handle("/", edge.JSON(notFound))
+	mux[other] = edge.JSON(notFound)
 	return mux
 }

@@ -22,7 +22,7 @@ import (
 //	               |
 //	floor 3     clientauth  policy  login  session  token    keys  seed    dynamo  bolt
 //	               '-----------'------.-------'-------'--------'-----'-------'-----'
-//	floor 2                         store            web              kms   localkey
+//	floor 2                         store            web   gateway    kms   localkey
 //	                                  |               |                 |
 //	floor 1                         oauth <-----------'       jwt <-----'        config
 var floors = map[string]string{
@@ -32,6 +32,7 @@ var floors = map[string]string{
 
 	"store":    "oauth",
 	"web":      "oauth",
+	"gateway":  "oauth",
 	"kms":      "jwt",
 	"localkey": "jwt",
 
@@ -57,7 +58,7 @@ var floors = map[string]string{
 var testOnly = []string{"store/storetest"}
 
 // Only these may write an HTTP answer.
-var writers = []string{"web", "grant", "authorize", "userinfo", "discovery", "server"}
+var writers = []string{"web", "gateway", "grant", "authorize", "userinfo", "discovery", "server"}
 
 func TestArrowsGoDown(t *testing.T) {
 	found := map[string]bool{}

@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -23,15 +25,35 @@ func (n named) Issuer(ctx context.Context) (string, error) {
 	if n.issuer != "" {
 		return n.issuer, nil
 	}
-	return n.ServerSettings.Issuer(ctx)
+	issuer, err := n.ServerSettings.Issuer(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", oauth.TemporarilyUnavailable.Errorf("The server is not set up yet: its owner has to run kmint import.").Because(err)
+	}
+	return issuer, err
 }
 
-// secure reports whether the issuer is https. Without ISSUER it is the record's,
-// which kmint import writes, and that of an API in AWS.
-func secure(issuer string) bool { return !strings.HasPrefix(issuer, "http:") }
-
+// newEdge makes the edge. Browsers are told to come by https alone where the
+// issuer is https and not this machine: the rule holds for every port of a host.
+// Without ISSUER it is the record's, that of an API in AWS.
 func newEdge(issuer string, now func() time.Time, log *slog.Logger) web.Edge {
-	return web.Edge{Log: log, Now: now, Secure: secure(issuer)}
+	u, err := url.Parse(issuer)
+	local := err == nil && oauth.IsLoopback(u.Hostname())
+	return web.Edge{Log: log, Now: now, Secure: !strings.HasPrefix(issuer, "http:") && !local}
+}
+
+// routes serves whole paths. http.ServeMux would answer a path like //authorize by
+// a redirect of its own that makes a browser post a password again.
+type routes map[string]http.Handler
+
+// other is the route of every path that has none.
+const other = ""
+
+func (r routes) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	h, ok := r[q.URL.Path]
+	if !ok {
+		h = r[other]
+	}
+	h.ServeHTTP(w, q)
 }
 
 func notFound(http.ResponseWriter, *http.Request) error {

@@ -58,11 +58,11 @@ func (f Token) Handler() http.Handler {
 	if !slices.Contains(paths, f.TokenPath) {
 		paths = append(paths, f.TokenPath)
 	}
-	mux := http.NewServeMux()
 	edge := newEdge(f.Issuer, f.Now, f.Log)
+	mux := routes{}
 	for _, path := range paths {
-		mux.Handle(path, edge.JSON(serve))
+		mux[path] = edge.JSON(serve)
 	}
-	mux.Handle("/", edge.JSON(notFound))
+	mux[other] = edge.JSON(notFound)
 	return mux
 }

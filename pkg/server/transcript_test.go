@@ -18,7 +18,8 @@ import (
 	"testing"
 
 	"github.com/aws/aws-lambda-go/events"
-	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
+
+	"kmint/pkg/gateway"
 )
 
 // A transcript is a flow as a client developer would read it: what goes out,
@@ -35,6 +36,7 @@ import (
 //	< Cache-Control: no-store        a header, compared whole
 //	< !Location                      a header that must not be there
 //	< ~Location: ^https://           a header, by a pattern
+//	< header name => variable        keeps a header
 //	< body ~ pattern                 the body, by a pattern
 //	< json name = value              a member of the JSON body; "-" for none
 //	< json name => variable          keeps it
@@ -146,7 +148,7 @@ func (s *transcript) expect(want string) {
 	}
 	word, rest, _ := strings.Cut(want, " ")
 	switch word {
-	case "json", "query", "field", "cookie", "claim":
+	case "json", "query", "field", "cookie", "claim", "header":
 		s.value(word, rest)
 	case "body":
 		s.match("the body", strings.TrimPrefix(rest, "~ "), s.body)
@@ -218,6 +220,8 @@ func (s *transcript) value(kind, rest string) {
 
 func (s *transcript) find(kind, path string) (string, bool) {
 	switch kind {
+	case "header":
+		return s.answer.Header.Get(path), s.answer.Header.Get(path) != ""
 	case "query":
 		location, err := url.Parse(s.answer.Header.Get("Location"))
 		if err != nil {
@@ -273,7 +277,7 @@ func bare(h http.Handler) func(*http.Request) *http.Response {
 
 // adapted sends through API Gateway's payload 2.0 and the Lambda adapter.
 func adapted(t *testing.T, h http.Handler) func(*http.Request) *http.Response {
-	adapter := httpadapter.NewV2(h)
+	proxy := gateway.Proxy(h)
 	return func(r *http.Request) *http.Response {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -295,7 +299,7 @@ func adapted(t *testing.T, h http.Handler) func(*http.Request) *http.Response {
 			}
 			event.Headers[strings.ToLower(name)] = strings.Join(values, ",")
 		}
-		answer, err := adapter.ProxyWithContext(t.Context(), event)
+		answer, err := proxy(t.Context(), event)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,9 +37,9 @@ func (f Userinfo) Handler() http.Handler {
 		Users:   f.Users,
 		Now:     f.Now,
 	}
-	mux := http.NewServeMux()
 	edge := newEdge(f.Issuer, f.Now, f.Log)
-	mux.Handle("/userinfo", edge.JSON(web.Preflight(web.Methods(endpoint.Serve, http.MethodGet, http.MethodPost), "GET, POST, OPTIONS")))
-	mux.Handle("/", edge.JSON(notFound))
+	mux := routes{}
+	mux["/userinfo"] = edge.JSON(web.Preflight(web.Methods(endpoint.Serve, http.MethodGet, http.MethodPost), "GET, POST, OPTIONS"))
+	mux[other] = edge.JSON(notFound)
 	return mux
 }

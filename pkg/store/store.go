@@ -84,6 +84,10 @@ type API struct {
 	TokenLifetime int64 `json:"token_lifetime"`
 }
 
+// DefaultTokenLifetime is that of an access token where no API says otherwise, in
+// seconds.
+const DefaultTokenLifetime = 24 * 60 * 60
+
 // Settings are the seed's server members.
 type Settings struct {
 	// DefaultAudience is the API that is meant where a request names none.

@@ -142,9 +142,11 @@ func bearerToken(r oauth.Request) (oauth.Secret, error) {
 	case inHeader && parameter != "":
 		return "", oauth.InvalidRequest.Errorf("The request sends the access token by two methods.")
 	case inHeader:
+		// RFC 6750 §3.1: one who "attempted using an unsupported authentication method"
+		// is told no more than one who sent nothing.
 		bearer, ok := oauth.BearerToken(r.Authorization)
 		if !ok {
-			return "", oauth.InvalidRequest.Errorf("The Authorization header is not Bearer and a token.")
+			return "", errNoToken
 		}
 		return bearer, nil
 	case parameter != "" && r.Method != http.MethodPost:

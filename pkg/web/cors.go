@@ -5,6 +5,7 @@ package web
 import (
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // Preflight answers an OPTIONS request for any origin: it carries no
@@ -21,8 +22,14 @@ func Preflight(h Handler, methods string) Handler {
 		if origin := r.Header.Get("Origin"); origin != "" {
 			header.Set("Access-Control-Allow-Origin", origin)
 			header.Set("Access-Control-Allow-Methods", methods)
-			// auth0-client is what the Auth0 SDKs add.
-			header.Set("Access-Control-Allow-Headers", "authorization, content-type, dpop, auth0-client")
+			// Whatever the script wants to add, as the Auth0 SDKs do: a header that
+			// nobody reads decides nothing. The Lambda adapter splits a list at its
+			// commas.
+			allowed := strings.Join(r.Header.Values("Access-Control-Request-Headers"), ", ")
+			if allowed == "" {
+				allowed = "authorization, content-type, dpop"
+			}
+			header.Set("Access-Control-Allow-Headers", allowed)
 			header.Set("Access-Control-Max-Age", "86400")
 		}
 		w.WriteHeader(http.StatusNoContent)

@@ -53,7 +53,8 @@ func (e Edge) run(h Handler, writeError func(http.ResponseWriter, *http.Request,
 		out := &recorder{ResponseWriter: w}
 
 		header := out.Header()
-		header.Set("Cache-Control", "no-store") // RFC 6749 §5.1; a handler may say otherwise
+		header.Set("Cache-Control", "no-store") // RFC 6749 §5.1 asks for both; a handler may say otherwise
+		header.Set("Pragma", "no-cache")
 		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("Referrer-Policy", "same-origin") // the query may hold a state
 		if e.Secure {

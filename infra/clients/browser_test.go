@@ -62,8 +62,9 @@ func (p *party) logIn(t *testing.T) {
 		t.Errorf("a wrong password has status %d", status)
 	}
 	shown(b, p.site.issuer)
-	if !b.has("[role=alert]") || evaluate[string](b, `document.activeElement.name`) != "password" || evaluate[string](b, `document.activeElement.value`) != "" {
-		t.Errorf("after a wrong password %s has the focus: %s", evaluate[string](b, `document.activeElement.outerHTML`), b.says())
+	b.focused("password")
+	if left := evaluate[string](b, `document.activeElement.value`); !b.has("[role=alert]") || left != "" {
+		t.Errorf("after a wrong password the page has %q: %s", left, b.says())
 	}
 	if typed := evaluate[string](b, `document.querySelector("[name=username]").value`); typed != username {
 		t.Errorf("the username is %q now", typed)
@@ -253,29 +254,22 @@ func (p *party) byKeyboard(t *testing.T) {
 	b := newTab(t)
 	b.open(p.URL + "/login")
 	shown(b, p.site.issuer)
-	focus := func() string {
-		t.Helper()
-		return evaluate[string](b, `document.activeElement.name || document.activeElement.type || document.activeElement.tagName`)
-	}
 	visible := func() {
 		t.Helper()
 		if outline := evaluate[string](b, `getComputedStyle(document.activeElement).outlineStyle + " " + getComputedStyle(document.activeElement).outlineWidth`); strings.HasPrefix(outline, "none") || strings.HasSuffix(outline, " 0px") {
-			t.Errorf("the focus on %s cannot be seen: %s", focus(), outline)
+			t.Errorf("the focus cannot be seen: %s", outline)
 		}
 	}
 	for _, want := range []string{"username", "password", "submit"} {
-		if at := focus(); at != want {
-			t.Errorf("the focus is on %s, want %s", at, want)
-		}
+		b.focused(want)
 		visible()
 		run(b, chromedp.KeyEvent(kb.Tab))
 	}
 	b.open(p.URL + "/login")
+	b.focused("username")
 	run(b, chromedp.KeyEvent(username+kb.Tab+"wrong"))
 	b.follow(chromedp.KeyEvent(kb.Enter))
-	if at := focus(); at != "password" {
-		t.Errorf("the focus is on %s", at)
-	}
+	b.focused("password")
 	visible()
 	run(b, chromedp.KeyEvent(password))
 	b.follow(chromedp.KeyEvent(kb.Enter))

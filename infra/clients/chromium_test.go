@@ -169,6 +169,10 @@ func evaluate[T any](b *tab, expression string) T {
 func (b *tab) follow(steps ...chromedp.Action[chromedp.Void]) int {
 	b.t.Helper()
 	response, err := chromedp.RunResponse(b.ctx, steps...)
+	// Somebody else's container came or went.
+	if err != nil && strings.Contains(err.Error(), "net::ERR_NETWORK_CHANGED") {
+		response, err = chromedp.RunResponse(b.ctx, chromedp.Reload())
+	}
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -195,6 +199,7 @@ func (b *tab) says() string {
 // login types into the fields of the login page, by their names, and sends it.
 func (b *tab) login(username, password string) int {
 	b.t.Helper()
+	run(b, chromedp.WaitReady("input:focus")) // a person is slower than that
 	run(b, chromedp.Steps(chromedp.Clear("input[name=username]"), chromedp.SendKeys("input[name=username]", username),
 		chromedp.SendKeys("input[name=password]", password)))
 	return b.follow(chromedp.Click("button[type=submit]"))
@@ -204,6 +209,20 @@ func (b *tab) login(username, password string) int {
 func (b *tab) has(selector string) bool {
 	b.t.Helper()
 	return len(run(b, chromedp.Nodes(selector, chromedp.AtLeast(0)))) > 0
+}
+
+// focused waits until an element has the focus, by its name or else its type: a
+// page may give it later than it has loaded.
+func (b *tab) focused(want string) {
+	b.t.Helper()
+	at := ""
+	for range 200 {
+		if at = evaluate[string](b, `document.activeElement.name || document.activeElement.type || document.activeElement.tagName`); at == want {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.t.Errorf("the focus is on %s, want %s", at, want)
 }
 
 func (b *tab) cookies() map[string]*network.Cookie {

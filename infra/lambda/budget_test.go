@@ -158,7 +158,7 @@ func (r *rig) handlers(m *meter) (map[string]*httpadapter.HandlerAdapterV2, *byt
 			PrivateKey: kms.Signer{Client: keys}, Now: time.Now, Log: log,
 		}.Handler()),
 		"authorize": httpadapter.NewV2(server.Authorize{
-			Clients: db, APIs: db, Settings: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
+			Clients: db, APIs: db, Settings: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
 			MAC: &kms.MAC{Client: keys, Key: r.macKey}, Now: time.Now, Log: log,
 		}.Handler()),
 		"userinfo": httpadapter.NewV2(server.Userinfo{

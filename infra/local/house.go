@@ -94,7 +94,7 @@ func (h *house) functions(tokenPath string) map[string]http.Handler {
 		}.Handler(),
 		"AuthorizeFunction": server.Authorize{
 			Issuer:  issuer,
-			Clients: s, APIs: s, Settings: s, Users: s, Logins: s, Attempts: s, Sessions: s, Codes: s,
+			Clients: s, APIs: s, Settings: s, Registry: s, Users: s, Logins: s, Attempts: s, Sessions: s, Codes: s,
 			MAC: h.keys,
 			Now: now, Log: log,
 		}.Handler(),

@@ -203,7 +203,7 @@ func TestAnErrorGoesToTheTarget(t *testing.T) {
 	}{
 		{"as it should be", forWeb, ""},
 		{"as it should be, with PKCE", forSPA, ""},
-		{"unknown parameters", with(forWeb, "foo", "bar", "ui_locales", "fr", "display", "page", "claims", "{}", "acr_values", "1", "id_token_hint", "x"), ""},
+		{"unknown parameters", with(forWeb, "foo", "bar", "ui_locales", "fr", "display", "page", "claims", "{}", "acr_values", "1"), ""},
 		{"credentials, which are none here", with(forWeb, "username", "demo", "password", "x", "seal", "x"), ""},
 		{"no response_type", with(forWeb, "response_type", "-"), oauth.InvalidRequest},
 		{"token", with(forWeb, "response_type", "token"), oauth.UnsupportedResponseType},
@@ -213,7 +213,7 @@ func TestAnErrorGoesToTheTarget(t *testing.T) {
 		{"response_mode form_post", with(forWeb, "response_mode", "form_post"), oauth.InvalidRequest},
 		{"request", with(forWeb, "request", "e30.e30."), oauth.RequestNotSupported},
 		{"request_uri", with(forWeb, "request_uri", "https://x"), oauth.RequestURINotSupported},
-		{"registration", with(forWeb, "registration", "{}"), oauth.RegistrationNotSupport},
+		{"registration", with(forWeb, "registration", "{}"), oauth.RegistrationNotSupported},
 		{"a client without the grant", other("service", "https://service.example.com/cb"), oauth.UnauthorizedClient},
 		{"a client that needs consent", other("third", "https://third.example.com/cb"), oauth.UnauthorizedClient},
 		{"public, no challenge", with(forSPA, "code_challenge", "-", "code_challenge_method", "-"), oauth.InvalidRequest},

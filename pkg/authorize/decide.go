@@ -47,13 +47,13 @@ func (n *loginNeeded) reason() error {
 // decide returns the person, or loginNeeded, or what the client is to be told.
 func (e Endpoint) decide(ctx context.Context, a ask, b browser, filled *form) (person, error) {
 	if filled != nil {
-		return e.logIn(ctx, b, filled)
+		return e.logIn(ctx, a, b, filled)
 	}
 	p, err := e.resume(ctx, a, b)
 	// "If none is specified, the Authorization Server MUST NOT display any
 	// authentication or consent user interface pages."
 	if needed := (*loginNeeded)(nil); errors.As(err, &needed) && a.silent {
-		return person{}, oauth.LoginRequired.Errorf("Nobody is logged in, or not recently enough.")
+		return person{}, oauth.LoginRequired.Errorf("Nobody is logged in, or somebody else, or not recently enough.")
 	}
 	return p, err
 }
@@ -70,11 +70,17 @@ func (e Endpoint) resume(ctx context.Context, a ask, b browser) (person, error) 
 		return person{}, first
 	case err != nil:
 		return person{}, err
-	case tooOld(s, a.maxAge, e.Now()):
+	case tooOld(s, a.maxAge, e.Now()) || !a.means(u):
 		return person{}, first
 	}
 	return person{user: u, session: s}, nil
 }
+
+// means: the server "MUST NOT reply with an ID Token or Access Token for a
+// different user, even if they have an active session with the Authorization
+// Server. Such a request can be made either using an id_token_hint parameter or by
+// requesting a specific Claim Value" (OpenID Connect Core 1.0 §3.1.2.2).
+func (a ask) means(u store.User) bool { return a.hinted == "" || a.hinted == u.Subject }
 
 // tooOld: "If the elapsed time is greater than this value, the OP MUST attempt to
 // actively re-authenticate the End-User." 0 is as good as prompt=login.
@@ -94,7 +100,13 @@ const (
 // a status that is no success, so that password managers do not offer to keep
 // what was typed. It is 400 and not 401, which would need a challenge that
 // browsers answer by a window of their own (RFC 9110 §15.5.2).
-func (e Endpoint) logIn(ctx context.Context, b browser, f *form) (person, error) {
+//
+// Who proves to be somebody else than the one hinted at does not get the page
+// again, which could not say whom it waits for. §3.1.2.1: "If the End-User
+// identified by the ID Token is logged in or is logged in by the request, then the
+// Authorization Server returns a positive response; otherwise, it SHOULD return an
+// error, such as login_required."
+func (e Endpoint) logIn(ctx context.Context, a ask, b browser, f *form) (person, error) {
 	if f.username == "" || f.password == "" {
 		return person{}, &loginNeeded{http.StatusBadRequest, incomplete, f.username, errors.New("no username or no password")}
 	}
@@ -106,6 +118,8 @@ func (e Endpoint) logIn(ctx context.Context, b browser, f *form) (person, error)
 		return person{}, &loginNeeded{http.StatusTooManyRequests, locked, f.username, err}
 	case err != nil:
 		return person{}, err
+	case !a.means(u):
+		return person{}, oauth.LoginRequired.Errorf("Somebody else has logged in than the id_token_hint names.")
 	}
 	s, handle := e.Sessions.New(u.Subject)
 	return person{user: u, session: s, handle: handle, old: b.session}, nil

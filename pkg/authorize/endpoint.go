@@ -43,7 +43,9 @@ import (
 // An Endpoint is the authorization endpoint.
 type Endpoint struct {
 	// Server knows the issuer and the settings.
-	Server   store.ServerSettings
+	Server store.ServerSettings
+	// Keys are those that ID tokens are signed with.
+	Keys     jwt.KeySet
 	Clients  store.Clients
 	APIs     store.APIs
 	Codes    store.Codes

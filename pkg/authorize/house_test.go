@@ -50,6 +50,7 @@ type house struct {
 	issuer string
 	now    time.Time
 	mac    mac
+	keys   *signer
 	log    bytes.Buffer
 	http.Handler
 }
@@ -61,7 +62,7 @@ func newHouse(t *testing.T, issuer string) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	h := &house{T: t, store: &watched{Store: db}, issuer: issuer, now: time.Unix(1_800_000_000, 0)}
+	h := &house{T: t, store: &watched{Store: db}, issuer: issuer, now: time.Unix(1_800_000_000, 0), keys: newSigner(privateKeys()[0])}
 	now := func() time.Time { return h.now }
 	db.Now = now
 	code := []string{oauth.AuthorizationCode, oauth.RefreshToken}
@@ -98,7 +99,7 @@ func newHouse(t *testing.T, issuer string) *house {
 		}
 	}
 	endpoint := authorize.Endpoint{
-		Server: h.store, Clients: h.store, APIs: h.store, Codes: h.store, Now: now,
+		Server: h.store, Keys: h.keys, Clients: h.store, APIs: h.store, Codes: h.store, Now: now,
 		Login:    login.Authenticator{Logins: h.store, Users: h.store, Attempts: h.store, Now: now},
 		Sessions: session.Keeper{Sessions: h.store, Users: h.store, Now: now},
 		Seal:     session.Sealer{MAC: &h.mac, Now: now},

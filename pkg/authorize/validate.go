@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
 	"kmint/pkg/policy"
 	"kmint/pkg/store"
@@ -27,15 +28,18 @@ type ask struct {
 	api       *store.API
 	challenge oauth.Challenge
 	nonce     string
+	// hinted is the sub of the one person that the client wants to hear of; ""
+	// for whoever is there.
+	hinted string
 	// silent forbids a page (prompt=none), relogin asks for one.
 	silent, relogin bool
 	// maxAge bounds the age of the login; none if negative.
 	maxAge time.Duration
 }
 
-// validate checks everything that needs no browser. id_token_hint, ui_locales,
-// display, acr_values, claims and unknown parameters are ignored, as OpenID
-// Connect Core 1.0 §3.1.2.1 and RFC 6749 §3.1 let us.
+// validate checks everything that needs no browser. ui_locales, display,
+// acr_values, claims and unknown parameters are ignored, as OpenID Connect Core
+// 1.0 §3.1.2.1 and RFC 6749 §3.1 let us.
 func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a ask, err error) {
 	if err := notSupported(r); err != nil {
 		return ask{}, err
@@ -80,7 +84,35 @@ func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a as
 	if len(a.requested) > 0 && len(a.granted) == 0 {
 		return ask{}, oauth.InvalidScope.Errorf("The server knows nothing of the scope.")
 	}
+	if a.hinted, err = e.hinted(ctx, t, r.Get("id_token_hint")); err != nil {
+		return ask{}, err
+	}
 	return a, nil
+}
+
+// hinted returns the sub of an ID token that we have issued to this client. An
+// expired one does: it does not say that the person is here, but who is meant.
+// The keys are read only where there is a hint.
+func (e Endpoint) hinted(ctx context.Context, t target, hint string) (string, error) {
+	if hint == "" {
+		return "", nil
+	}
+	var claims struct {
+		Subject string `json:"sub"`
+	}
+	err := jwt.Verify(ctx, e.Keys, hint, jwt.Expected{
+		Type: jwt.TypIDToken, Issuer: t.issuer, Audience: t.client.ID, Now: e.Now(), AllowExpired: true,
+	}, &claims)
+	switch {
+	case errors.Is(err, jwt.ErrKeySet):
+		return "", fmt.Errorf("authorize: id_token_hint: %w", err)
+	// To ignore it would be to answer with whoever is there.
+	case err != nil:
+		return "", oauth.InvalidRequest.Errorf("The id_token_hint is not an ID token that was issued to this client here.").Because(err)
+	case claims.Subject == "":
+		return "", oauth.InvalidRequest.Errorf("The id_token_hint names nobody.")
+	}
+	return claims.Subject, nil
 }
 
 // notSupported refuses what would change the meaning of the request if it were

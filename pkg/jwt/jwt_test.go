@@ -129,6 +129,66 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// A token that has expired is still ours; everything else about it counts as
+// before.
+func TestVerifyAllowsExpiredOnes(t *testing.T) {
+	h := newHolder(t)
+	late := want
+	late.AllowExpired = true
+	for name, test := range map[string]struct {
+		typ     string
+		changes map[string]any
+		why     string // "" accepts
+	}{
+		"not expired":           {jwt.TypAccessToken, nil, ""},
+		"expired":               {jwt.TypAccessToken, map[string]any{"exp": now.Unix()}, ""},
+		"long ago":              {jwt.TypAccessToken, map[string]any{"exp": 1}, ""},
+		"expired, another typ":  {jwt.TypIDToken, map[string]any{"exp": 1}, "typ is"},
+		"expired, another iss":  {jwt.TypAccessToken, map[string]any{"exp": 1, "iss": "https://i"}, "iss is"},
+		"expired, another aud":  {jwt.TypAccessToken, map[string]any{"exp": 1, "aud": "api2"}, "aud does not name"},
+		"from the next second":  {jwt.TypAccessToken, map[string]any{"nbf": now.Unix() + 1}, "not valid yet"},
+		"an exp that is a text": {jwt.TypAccessToken, map[string]any{"exp": "1"}, "claims"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			token, err := jwt.Sign(t.Context(), h, test.typ, claims(test.changes))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = jwt.Verify(t.Context(), h, token, late, &struct{}{})
+			if (err == nil) != (test.why == "") || err != nil && !strings.Contains(err.Error(), test.why) {
+				t.Errorf("got %v, want %q", err, test.why)
+			}
+		})
+	}
+	token, err := jwt.Sign(t.Context(), h, jwt.TypAccessToken, claims(map[string]any{"exp": 1}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := jwt.Verify(t.Context(), newHolder(t), token, late, &struct{}{}); err == nil {
+		t.Error("expired and another's")
+	}
+}
+
+// unreadable is a key set that cannot be read.
+type unreadable struct{ err error }
+
+func (u unreadable) Keys(context.Context) ([]jwt.Key, error) { return nil, u.err }
+
+func TestVerifyTellsTheKeySetsErrors(t *testing.T) {
+	h, cause := newHolder(t), errors.New("on fire")
+	token, err := jwt.Sign(t.Context(), h, jwt.TypAccessToken, claims(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = jwt.Verify(t.Context(), unreadable{cause}, token, want, &struct{}{})
+	if !errors.Is(err, jwt.ErrKeySet) || !errors.Is(err, cause) {
+		t.Errorf("got %v", err)
+	}
+	if err := jwt.Verify(t.Context(), h, token+"x", want, &struct{}{}); err == nil || errors.Is(err, jwt.ErrKeySet) {
+		t.Errorf("a token that is none: %v", err)
+	}
+}
+
 func encode(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {

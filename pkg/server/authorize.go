@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kmint/pkg/authorize"
+	"kmint/pkg/keys"
 	"kmint/pkg/login"
 	"kmint/pkg/session"
 	"kmint/pkg/store"
@@ -20,6 +21,7 @@ type Authorize struct {
 	Clients  store.Clients
 	APIs     store.APIs
 	Settings store.ServerSettings
+	Registry store.RegistryReader
 	Users    store.Users
 	Logins   store.Logins
 	Attempts store.Attempts
@@ -33,9 +35,10 @@ type Authorize struct {
 
 // Handler serves the authorization endpoint.
 func (f Authorize) Handler() http.Handler {
-	cache := store.NewCache(f.Clients, f.APIs, f.Settings, nil, f.Now)
+	cache := store.NewCache(f.Clients, f.APIs, f.Settings, f.Registry, f.Now)
 	endpoint := authorize.Endpoint{
 		Server:   named{cache, f.Issuer},
+		Keys:     &keys.Ring{Registry: cache},
 		Clients:  cache,
 		APIs:     cache,
 		Codes:    f.Codes,
@@ -44,9 +47,9 @@ func (f Authorize) Handler() http.Handler {
 		Seal:     session.Sealer{MAC: f.MAC, Now: f.Now},
 		Now:      f.Now,
 	}
-	mux := http.NewServeMux()
 	edge := newEdge(f.Issuer, f.Now, f.Log)
-	mux.Handle("/authorize", edge.Page(web.Methods(endpoint.Serve, http.MethodGet, http.MethodPost)))
-	mux.Handle("/", edge.Page(notFound))
+	mux := routes{}
+	mux["/authorize"] = edge.Page(web.Methods(endpoint.Serve, http.MethodGet, http.MethodPost))
+	mux[other] = edge.Page(notFound)
 	return mux
 }

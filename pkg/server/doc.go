@@ -44,8 +44,10 @@
 //   - OpenID Connect Core 1.0 §3.1.2.1: redirect_uri may be left out if exactly one
 //     is registered, with openid too. Of prompt, none and login are obeyed,
 //     select_account is a login, consent has nothing to ask of a first-party
-//     client, and any other value is an invalid_request. id_token_hint,
-//     ui_locales, display, acr_values and claims are not looked at.
+//     client, and any other value is an invalid_request. An id_token_hint, expired
+//     or not, must be an ID token of ours for this client, and nobody but the
+//     person whom it names gets an answer. ui_locales, display, acr_values and
+//     claims are not looked at.
 //   - OpenID Connect Core 1.0 §3.1.2.3: the pending request travels in the login
 //     form, sealed, and is not stored: see package authorize.
 //   - OpenID Connect Core 1.0 §5.4: claims of profile and email stand in the ID

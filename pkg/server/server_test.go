@@ -16,6 +16,7 @@ import (
 	"kmint/pkg/localkey"
 	"kmint/pkg/seed"
 	"kmint/pkg/server"
+	"kmint/pkg/store"
 )
 
 const issuer = "https://auth.example.com/"
@@ -63,6 +64,11 @@ func build(t *testing.T) http.Handler {
 	_, err = example.Write(t.Context(), seed.Writers{Issuer: issuer, Config: db, Clients: db, APIs: db, Settings: db, Users: db, Logins: db, People: db})
 	must(err)
 
+	// The example has one person; to tell people apart takes two.
+	hash, err := store.HashPassword("another long password")
+	must(err)
+	must(db.PutUser(t.Context(), store.User{Subject: "other-user", Username: "other", PasswordHash: hash}))
+
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	mux := http.NewServeMux()
 	token := server.Token{
@@ -75,7 +81,7 @@ func build(t *testing.T) http.Handler {
 	}
 	mux.Handle("/authorize", server.Authorize{
 		Issuer:  issuer,
-		Clients: db, APIs: db, Settings: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
+		Clients: db, APIs: db, Settings: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
 		MAC: local, Now: time.Now, Log: log,
 	}.Handler())
 	mux.Handle("/userinfo", server.Userinfo{

@@ -26,6 +26,7 @@ import (
 // TestBrowser is the code flow in Chromium, with a relying party on another port.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
+	needsChromium(t)
 	p := newParty(t)
 	t.Run("log in", p.logIn)
 	t.Run("without scripts", p.withoutScripts)
@@ -323,6 +324,7 @@ func (p *party) pages(t *testing.T) {
 // TestBrowserDemo clicks through what a newcomer is shown.
 func TestBrowserDemo(t *testing.T) {
 	t.Parallel()
+	needsChromium(t)
 	kmint := makeRun(t)
 	demo(t, newTab(t), kmint, "demo")
 }
@@ -364,6 +366,7 @@ func demo(t *testing.T, b *tab, kmint *process, name string) {
 // TestBrowserTLS is the demo over https, and a relying party in plain beside it.
 func TestBrowserTLS(t *testing.T) {
 	t.Parallel()
+	needsChromium(t)
 	cert, key := certificate(t)
 	kmint := makeRun(t, "TLS_CERT="+cert, "TLS_KEY="+key)
 	if !strings.HasPrefix(kmint.issuer, "https://localhost:") {

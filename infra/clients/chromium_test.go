@@ -58,6 +58,19 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 // endChromium is for TestMain.
 var endChromium = func() {}
 
+// needsChromium leaves a test out where there is no Chromium.
+func needsChromium(t *testing.T) context.Context {
+	t.Helper()
+	browser, err := chromium()
+	if browser == nil {
+		leftOut(t, err.Error())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return browser
+}
+
 // A tab is one tab in a fresh profile.
 type tab struct {
 	t   *testing.T
@@ -70,13 +83,7 @@ type tab struct {
 // newTab opens a tab. What the browser complains of in it fails the test.
 func newTab(t *testing.T) *tab {
 	t.Helper()
-	browser, err := chromium()
-	if browser == nil {
-		leftOut(t, err.Error())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	browser := needsChromium(t)
 	b := &tab{t: t}
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext(), chromedp.WithListener(b.listen))
 	t.Cleanup(cancel)

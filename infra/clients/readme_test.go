@@ -31,6 +31,9 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := exec.LookPath("curl"); err != nil {
+		leftOut(t, err.Error())
+	}
 	r := reader{t: t, port: freePort(t), dir: t.TempDir()}
 	text := string(raw)
 	ran := 0

@@ -122,6 +122,9 @@ func (i *importer) run(ctx context.Context) error {
 		return fmt.Errorf("the AWS configuration cannot be read: %w", err)
 	}
 	if i.Stack != "" {
+		if err := published(s); err != nil {
+			return fmt.Errorf("%s is refused: %w", i.Seed, err)
+		}
 		if err := i.readStack(ctx, cfg); err != nil {
 			return err
 		}
@@ -150,6 +153,22 @@ func (i *importer) run(ctx context.Context) error {
 		i.say("%s", change)
 	}
 	i.sayCurl(s)
+	return nil
+}
+
+// published refuses the secrets of infra/examples/seed.json: everybody knows them,
+// and a stack is on the internet.
+func published(s seed.Seed) error {
+	for _, c := range s.Clients {
+		if strings.HasSuffix(c.Secret.Reveal(), "-used-in-examples-only") {
+			return fmt.Errorf("the client_secret of %s is published with kmint; make one of your own: openssl rand -base64 32", c.ID)
+		}
+	}
+	for _, u := range s.Users {
+		if u.Password == "correct horse battery staple" {
+			return fmt.Errorf("the password of %s is published with kmint", u.Username)
+		}
+	}
 	return nil
 }
 

@@ -223,7 +223,37 @@ func TestImportStack(t *testing.T) {
 	t.Cleanup(server.Close)
 	t.Setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", server.URL)
 
-	out := good(t, "import", "--stack", "kmint", "--seed", example)
+	// The example's secrets are published; a stack takes them from nobody.
+	for _, remedy := range []struct{ secret, want string }{
+		{"", "the client_secret of demo-service is published"},
+		{"-used-in-examples-only", "the password of demo is published"},
+	} {
+		text, err := os.ReadFile(example)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "seed.json")
+		if remedy.secret != "" {
+			text = bytes.ReplaceAll(text, []byte(remedy.secret), []byte("-of-mine-and-nobody-elses"))
+		}
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code, out, errs := try(t, "import", "--stack", "kmint", "--seed", file); code != 1 || out != "" || !strings.Contains(errs, remedy.want) {
+			t.Errorf("exit %d\n%s%s", code, out, errs)
+		}
+	}
+	text, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.ReplaceAll(text, []byte("-used-in-examples-only"), []byte("-of-mine-and-nobody-elses"))
+	text = bytes.ReplaceAll(text, []byte("correct horse battery staple"), []byte("a password of mine"))
+	own := filepath.Join(t.TempDir(), "seed.json")
+	if err := os.WriteFile(own, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := good(t, "import", "--stack", "kmint", "--seed", own)
 	for _, want := range []string{"created issuer https://abc.execute-api.us-east-1.amazonaws.com/\n", "curl https://abc.execute-api.us-east-1.amazonaws.com/my/token "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)

@@ -28,6 +28,8 @@ type party struct {
 	tokens []*oauth2.Token
 	// forged is the form at /forged.
 	forged forgedForm
+	// onward is where the callback leads on to; "" where it shows its own page.
+	onward string
 }
 
 type pending struct{ nonce, verifier string }
@@ -104,6 +106,10 @@ func (p *party) callback(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		w.WriteHeader(http.StatusBadRequest)
 		_ = pages.ExecuteTemplate(w, "problem", err.Error())
+		return
+	}
+	if p.onward != "" {
+		http.Redirect(w, r, p.onward, http.StatusFound)
 		return
 	}
 	var claims struct {

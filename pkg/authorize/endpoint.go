@@ -4,7 +4,8 @@
 // It is the authorization endpoint (RFC 6749 §3.1, OpenID Connect Core 1.0
 // §3.1.2). A request walks one way:
 //
-//	step      a login form that comes back: is it ours? It carries the request it was shown for
+//	step      a login form that comes back: is it ours? It carries the request it was shown for.
+//	          One that is too old is shown once more, and nothing of it is used
 //	target    client known, redirect URI registered? Until then an error is a page, never a redirect
 //	validate  the rest of the request; from here on an error is sent to the target
 //	decide    session, prompt, max_age, password: who is the person, or show the login page
@@ -69,6 +70,9 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	b := readBrowser(r, issuer)
 	request, filled, err := e.step(ctx, request, b)
+	if errors.Is(err, session.ErrSeal) {
+		return busy(e.showAgain(ctx, w, issuer, request, b, err))
+	}
 	if err != nil {
 		return busy(err)
 	}

@@ -7,9 +7,9 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,9 +42,9 @@ type form struct {
 }
 
 // step tells an authorization request, which it returns as it is, from a login
-// form, of which it returns the request that the form was shown for. A form that
-// was not shown to this browser ends here: not even the client that it speaks of
-// is looked at.
+// form, of which it returns the request that the form was shown for. Of a form that
+// was not shown to this browser, or too long ago, nothing gets further: the error is
+// session.ErrSeal.
 func (e Endpoint) step(ctx context.Context, r oauth.Request, b browser) (oauth.Request, *form, error) {
 	if r.Method != http.MethodPost || r.Get(fieldSeal) == "" && r.Get(fieldPassword) == "" {
 		return r, nil, nil
@@ -63,6 +63,40 @@ func (e Endpoint) step(ctx context.Context, r oauth.Request, b browser) (oauth.R
 		return r, nil, err
 	}
 	return original, &form{r.Get(fieldUsername), oauth.Secret(r.Get(fieldPassword))}, nil
+}
+
+// outdated is what the login page says to a form whose seal does not hold.
+const outdated = "This page was open too long. Please log in again."
+
+// showAgain answers a form whose seal does not hold, for which refusal is the error.
+// Such a form may have lain open for hours, and its browser then still has the key
+// that forms are sealed for: it gets the login page for the request that the form
+// carries, sealed anew. Nothing else is done, and nothing that was typed is used, so
+// that a form that was forged is worth no more than a link to that page. It never
+// redirects: where there is no page to show, and to a browser that keeps no cookie
+// or sent none along, which a form of another site does not, it shows the refusal.
+func (e Endpoint) showAgain(ctx context.Context, w http.ResponseWriter, issuer string, r oauth.Request, b browser, refusal error) error {
+	if _, fresh := session.Browser(b.key); fresh {
+		return refusal
+	}
+	carried, err := r.With(r.Get(fieldRequest))
+	if err != nil {
+		return refusal
+	}
+	t, err := e.target(ctx, issuer, carried)
+	if err != nil {
+		return refusal
+	}
+	a, err := e.validate(ctx, t, carried)
+	if err != nil || a.silent {
+		return refusal
+	}
+	web.Annotate(ctx, slog.String("client_id", t.client.ID))
+	again := &loginNeeded{status: http.StatusBadRequest, problem: outdated, username: carried.Get("login_hint"), cause: session.ErrSeal}
+	if err := e.showLogin(ctx, w, t, carried, b, again); err != nil {
+		return err
+	}
+	return again.reason()
 }
 
 // loginView is what login.html shows.
@@ -100,37 +134,44 @@ func (e Endpoint) showLogin(ctx context.Context, w http.ResponseWriter, t target
 	}
 	return web.WritePage(w, n.status, web.Page{
 		Title: "Log in", Body: loginPage, Data: view,
-		FormTargets: formTargets(t),
+		FormTargets: formTargets(t.redirectURI),
 	})
 }
 
-// formTargets are where the answer to the form may lead: first to the redirect URI,
-// and from there on. Chrome holds form-action against every redirect that follows,
-// those of the client too, which often takes the code at one origin and shows its
-// pages at another. So all origins that the client has registered are listed.
-func formTargets(t target) []string {
-	targets := []string{source(t.redirectURI)}
-	for _, uris := range [][]string{t.client.RedirectURIs, t.client.PostLogoutRedirectURIs, t.client.WebOrigins} {
-		for _, uri := range uris {
-			if s := source(uri); strings.Contains(s, "//") && !slices.Contains(targets, s) {
-				targets = append(targets, s)
-			}
-		}
+// formTargets are where the answer to the form may lead, as source expressions of
+// Content Security Policy Level 3 (§2.3.1): to the redirect URI's origin, and on
+// from there to wherever its scheme leads.
+//
+// Chrome holds form-action against every redirect that follows the form, those of
+// the client too, which may take the code at one origin and show its pages at
+// another. Where that was not announced the login ends on our page, without a word,
+// when the code is already delivered; and only the client knows where it leads. A
+// list of all that it has registered would not do, and would show it to every
+// visitor. Little is lost: form-action keeps a form that somebody has slipped into a
+// page from taking the password elsewhere. Into this one nothing gets that is not
+// escaped, no script runs, and base-uri 'none' keeps the form's address our own.
+func formTargets(redirectURI string) []string {
+	u, err := url.Parse(redirectURI)
+	if err != nil { // no client may register such a one
+		return nil
 	}
-	return targets
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http":
+		return []string{u.Scheme + ":"} // an application's own: no host means anything
+	case strings.Trim(u.Host, hostCharacters) != "":
+		return schemes(u.Scheme) // there is no way to write [::1]
+	default:
+		return append([]string{oauth.Origin(redirectURI)}, schemes(u.Scheme)...)
+	}
 }
 
-// source is the origin of a URI as a source expression of Content Security Policy
-// Level 3 (§2.3.1), whose hosts are letters, digits, hyphens and dots. Where the
-// host is written otherwise, as [::1] is, or means nothing, as in an application's
-// own scheme, there is nothing narrower than the scheme.
-func source(uri string) string {
-	u, err := url.Parse(uri)
-	if err == nil && (u.Scheme == "https" || u.Scheme == "http") && strings.Trim(u.Host, hostCharacters) == "" {
-		return oauth.Origin(uri)
+// schemes are those that a redirect may lead to: not from https to http.
+func schemes(from string) []string {
+	if from == "http" {
+		return []string{"http:", "https:"}
 	}
-	scheme, _, _ := strings.Cut(uri, ":")
-	return scheme + ":"
+	return []string{"https:"}
 }
 
+// hostCharacters are those of a host, and its port, in a source expression.
 const hostCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.:"

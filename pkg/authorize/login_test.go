@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
 	"kmint/pkg/session"
 	"kmint/pkg/store"
@@ -129,60 +130,118 @@ func TestWhoseSessionIsNone(t *testing.T) {
 	}
 }
 
-// A form counts only with the seal made for this browser and this request.
+// A form counts only with the seal made for this browser and this request. To a
+// browser that was shown a form before, another one is shown; to others a refusal.
+// Neither does anything.
 func TestAForeignFormIsNone(t *testing.T) {
 	h := newHouse(t, overTLS)
 	mallory := h.visitor()
 	mallory.get(with(forWeb, "state", "of-mallory"))
+	const (
+		counts = iota
+		again
+		refused
+	)
 	for name, tt := range map[string]struct {
-		tamper  func(v *visitor, form url.Values)
-		refused bool
+		tamper func(v *visitor, form url.Values)
+		want   int
 	}{
-		"as shown":            {func(*visitor, url.Values) {}, false},
-		"within the hour":     {func(v *visitor, _ url.Values) { v.now = v.now.Add(time.Hour) }, false},
-		"hours later":         {func(v *visitor, _ url.Values) { v.now = v.now.Add(2 * time.Hour) }, true},
-		"no seal":             {func(_ *visitor, f url.Values) { f.Del("seal") }, true},
-		"an empty seal":       {func(_ *visitor, f url.Values) { f.Set("seal", "") }, true},
-		"a seal that is none": {func(_ *visitor, f url.Values) { f.Set("seal", "x") }, true},
-		"another seal":        {func(_ *visitor, f url.Values) { f.Set("seal", string(oauth.DigestOf("x"))) }, true},
-		"no cookie":           {func(v *visitor, _ url.Values) { delete(v.cookies, "__Host-kmint_login") }, true},
-		"another cookie":      {func(v *visitor, _ url.Values) { v.cookies["__Host-kmint_login"] = oauth.NewID() }, true},
+		"as shown":            {func(*visitor, url.Values) {}, counts},
+		"within the hour":     {func(v *visitor, _ url.Values) { v.now = v.now.Add(time.Hour) }, counts},
+		"hours later":         {func(v *visitor, _ url.Values) { v.now = v.now.Add(2 * time.Hour) }, again},
+		"days later":          {func(v *visitor, _ url.Values) { v.now = v.now.Add(48 * time.Hour) }, again},
+		"no seal":             {func(_ *visitor, f url.Values) { f.Del("seal") }, again},
+		"an empty seal":       {func(_ *visitor, f url.Values) { f.Set("seal", "") }, again},
+		"a seal that is none": {func(_ *visitor, f url.Values) { f.Set("seal", "x") }, again},
+		"another seal":        {func(_ *visitor, f url.Values) { f.Set("seal", string(oauth.DigestOf("x"))) }, again},
+		"no cookie":           {func(v *visitor, _ url.Values) { delete(v.cookies, "__Host-kmint_login") }, refused},
+		"no cookie, hours later": {func(v *visitor, _ url.Values) {
+			delete(v.cookies, "__Host-kmint_login")
+			v.now = v.now.Add(2 * time.Hour)
+		}, refused},
+		"another cookie":        {func(v *visitor, _ url.Values) { v.cookies["__Host-kmint_login"] = oauth.NewID() }, again},
+		"a cookie that is none": {func(v *visitor, _ url.Values) { v.cookies["__Host-kmint_login"] = "chosen" }, refused},
 		"a cookie without its prefix": {func(v *visitor, _ url.Values) {
 			v.cookies["kmint_login"] = v.cookies["__Host-kmint_login"]
 			delete(v.cookies, "__Host-kmint_login")
-		}, true},
-		"an empty cookie": {func(v *visitor, _ url.Values) { v.cookies["__Host-kmint_login"] = "" }, true},
+		}, refused},
+		"an empty cookie": {func(v *visitor, _ url.Values) { v.cookies["__Host-kmint_login"] = "" }, refused},
 		"another browser's form": {func(_ *visitor, f url.Values) {
 			f.Set("seal", mallory.form.Get("seal"))
 			f.Set("request", mallory.form.Get("request"))
-		}, true},
-		"no request":         {func(_ *visitor, f url.Values) { f.Del("request") }, true},
-		"another state":      {func(_ *visitor, f url.Values) { f.Set("request", with(forWeb, "state", "forged").Encode()) }, true},
-		"another client":     {func(_ *visitor, f url.Values) { f.Set("request", forSPA.Encode()) }, true},
-		"a parameter more":   {func(_ *visitor, f url.Values) { f.Set("request", f.Get("request")+"&x=1") }, true},
-		"written otherwise":  {func(_ *visitor, f url.Values) { f.Set("request", strings.ToLower(f.Get("request"))) }, true},
-		"parameters outside": {func(_ *visitor, f url.Values) { f.Set("client_id", "spa"); f.Set("state", "forged") }, false},
+		}, again},
+		"no request":          {func(_ *visitor, f url.Values) { f.Del("request") }, refused},
+		"a malformed request": {func(_ *visitor, f url.Values) { f.Set("request", f.Get("request")+"&state=two") }, refused},
+		"another state":       {func(_ *visitor, f url.Values) { f.Set("request", with(forWeb, "state", "forged").Encode()) }, again},
+		"another client":      {func(_ *visitor, f url.Values) { f.Set("request", forSPA.Encode()) }, again},
+		"no client":           {func(_ *visitor, f url.Values) { f.Set("request", with(forWeb, "client_id", "nobody").Encode()) }, refused},
+		"another redirect URI": {func(_ *visitor, f url.Values) {
+			f.Set("request", with(forWeb, "redirect_uri", "https://evil.example/").Encode())
+		}, refused},
+		"an error for the client": {func(_ *visitor, f url.Values) { f.Set("request", with(forWeb, "scope", `"`).Encode()) }, refused},
+		"a silent request":        {func(_ *visitor, f url.Values) { f.Set("request", with(forWeb, "prompt", "none").Encode()) }, refused},
+		"a request in it":         {func(_ *visitor, f url.Values) { f.Set("request", with(forWeb, "request", "e30.e30.").Encode()) }, refused},
+		"a parameter more":        {func(_ *visitor, f url.Values) { f.Set("request", f.Get("request")+"&x=1") }, again},
+		"written otherwise":       {func(_ *visitor, f url.Values) { f.Set("request", strings.ToLower(f.Get("request"))) }, again},
+		"parameters outside":      {func(_ *visitor, f url.Values) { f.Set("client_id", "spa"); f.Set("state", "forged") }, counts},
 	} {
-		t.Run(name, func(t *testing.T) {
-			h.now = time.Unix(1_800_000_000, 0)
-			v := h.visitor()
-			v.get(forWeb)
-			form := with(v.form, "username", "demo", "password", password)
-			tt.tamper(v, form)
-			h.store.took()
-			a := v.post(form)
-			if !tt.refused {
-				if a.query("code") == "" || a.query("state") != "st-1" || !strings.HasPrefix(a.location.String(), "https://app.example.com/cb?keep=1&") {
-					t.Errorf("%d to %s", a.Code, a.location)
+		for _, inSession := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, in a session %v", name, inSession), func(t *testing.T) {
+				h.now = time.Unix(1_800_000_000, 0)
+				v := h.visitor()
+				v.get(forWeb)
+				if inSession { // which does not help
+					v.logIn()
 				}
-				return
-			}
-			h.isPage(a, http.StatusBadRequest)
-			if len(a.Result().Cookies()) > 0 || h.store.took() != "" || strings.Contains(a.Body.String(), `name="password"`) {
-				t.Errorf("something happened: %v %s", a.Header(), a.Body)
-			}
-		})
+				form := with(v.form, "username", "Typed-Name", "password", password)
+				if tt.want == counts {
+					form.Set("username", "demo")
+				}
+				tt.tamper(v, form)
+				h.store.took()
+				a := v.post(form)
+				if tt.want == counts {
+					if a.query("code") == "" || a.query("state") != "st-1" || !strings.HasPrefix(a.location.String(), "https://app.example.com/cb?keep=1&") {
+						t.Errorf("%d to %s", a.Code, a.location)
+					}
+					return
+				}
+				h.isPage(a, http.StatusBadRequest)
+				body := a.Body.String()
+				if calls := h.store.took(); calls != "" || len(a.Result().Cookies()) > 0 || strings.Contains(body, "Typed-Name") || strings.Contains(body, password) {
+					t.Errorf("something happened: %s %v %s", calls, a.Header(), body)
+				}
+				if shown := strings.Contains(body, `name="password"`); shown != (tt.want == again) || shown != strings.Contains(body, "open too long") {
+					t.Errorf("shown: %s", body)
+				}
+			})
+		}
 	}
+}
+
+// Who comes back to a page of yesterday logs in on the one shown then, for the
+// request of yesterday.
+func TestAFormThatIsTooOldIsShownAgain(t *testing.T) {
+	h := newHouse(t, overTLS)
+	v := h.visitor()
+	v.get(with(forWeb, "login_hint", "hinted@example.com"))
+	h.now = h.now.Add(24 * time.Hour)
+	h.log.Reset()
+	a := v.fill("demo", password)
+	h.isLoginPage(a, http.StatusBadRequest)
+	if !strings.Contains(a.Body.String(), `role="alert">This page was open too long. Please log in again.<`) || !strings.Contains(a.Body.String(), `value="hinted@example.com"`) {
+		t.Errorf("shown: %s", a.Body)
+	}
+	if !strings.Contains(h.log.String(), `"client_id":"web"`) || !strings.Contains(h.log.String(), "the seal does not hold") {
+		t.Errorf("the log: %s", &h.log)
+	}
+	if a := v.fill("demo", password); a.Code != http.StatusSeeOther || a.query("code") == "" || a.query("state") != "st-1" {
+		t.Errorf("%d to %s", a.Code, a.location)
+	}
+	// Where the key cannot be had there is no page.
+	h.now = h.now.Add(24 * time.Hour)
+	h.mac.err = jwt.ErrBusy
+	h.isPage(v.fill("demo", password), http.StatusServiceUnavailable)
 }
 
 func TestACarriedRequestIsCheckedAgain(t *testing.T) {
@@ -490,33 +549,39 @@ func TestLoginPage(t *testing.T) {
 }
 
 // Chrome applies form-action to the redirects that answer the form: to ours, and
-// to those that follow.
+// to those that follow, which lead wherever the client wants.
 func TestTheFormMayLeadToTheClient(t *testing.T) {
 	h := newHouse(t, overTLS)
 	c, err := h.store.Store.Client(t.Context(), "spa")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.WebOrigins = []string{"https://pages.example.com", "http://localhost:8080"}
-	c.PostLogoutRedirectURIs = []string{"https://bye.example.com/", "https://bye.example.com/x", "https://a;script-src * 'unsafe-inline'/"}
+	c.WebOrigins = []string{"https://pages.example.com"}
+	c.PostLogoutRedirectURIs = []string{"https://bye.example.com/", "https://a;script-src * 'unsafe-inline'/"}
 	if err := h.store.PutClient(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	const registered = "http://127.0.0.1 https://APP.example.com:8443"
 	for _, tt := range []struct{ client, redirectURI, want string }{
-		{"native", "http://127.0.0.1:51004/cb", "http://127.0.0.1:51004 " + registered},
-		{"native", "http://[::1]:51004/cb", "http: " + registered}, // CSP has no way to write the address
-		{"native", "com.example.app:/cb", "com.example.app: " + registered},
-		{"native", "com.example.app://host/cb", "com.example.app: " + registered},
-		{"native", "https://APP.example.com:8443/cb", "https://APP.example.com:8443 http://127.0.0.1"},
-		{"spa", "http://localhost:8080/cb", "http://localhost:8080 https://app.example.com https://bye.example.com https://pages.example.com"},
-		{"web", "https://app.example.com/cb?keep=1", "https://app.example.com"},
+		{"native", "http://127.0.0.1:51004/cb", "http://127.0.0.1:51004 http: https:"},
+		{"native", "http://[::1]:51004/cb", "http: https:"}, // CSP has no way to write the address
+		{"native", "com.example.app:/cb", "com.example.app:"},
+		{"native", "com.example.app://host/cb", "com.example.app:"},
+		{"native", "https://APP.example.com:8443/cb", "https://APP.example.com:8443 https:"},
+		{"spa", "http://localhost:8080/cb", "http://localhost:8080 http: https:"},
+		{"spa", "https://app.example.com/cb", "https://app.example.com https:"},
+		{"web", "https://app.example.com/cb?keep=1", "https://app.example.com https:"},
 	} {
 		a := h.visitor().get(with(forSPA, "client_id", tt.client, "redirect_uri", tt.redirectURI))
 		h.isLoginPage(a, http.StatusOK)
+		// The whole of it: what else the client has registered is nobody's business.
 		csp := a.Header().Get("Content-Security-Policy")
-		if !strings.Contains(csp, "; form-action 'self' "+tt.want+"; frame-ancestors 'none'; ") || strings.Contains(csp, "unsafe") || strings.Contains(csp, "script") {
+		if !strings.Contains(csp, "; form-action 'self' "+tt.want+"; frame-ancestors 'none'; base-uri 'none'") || strings.Contains(csp, "unsafe") || strings.Contains(csp, "script") {
 			t.Errorf("%s: %s", tt.redirectURI, csp)
 		}
+	}
+	// A page with no form of a client's leads nowhere else.
+	a := h.visitor().get(with(forSPA, "redirect_uri", "https://evil.example/"))
+	if csp := a.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "; form-action 'self'; ") {
+		t.Errorf("the refusal: %s", csp)
 	}
 }

@@ -27,8 +27,9 @@ type Page struct {
 	Body *template.Template
 	// Data is what Body shows.
 	Data any
-	// FormTargets are origins that a form's answer may redirect to, besides our
-	// own: Chrome applies form-action to the redirect after a POST too.
+	// FormTargets are source expressions for where a form's answer may lead,
+	// besides our own origin: Chrome applies form-action to all redirects after a
+	// POST too.
 	FormTargets []string
 }
 

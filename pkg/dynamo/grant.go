@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -70,8 +71,7 @@ func (s *Store) SpendCode(ctx context.Context, spend store.Spend) (store.Grant, 
 		// nothing has to be read first.
 		changes: "SET #spent = :now, #by = :by, #family = :family, #current = :current, #idle_expires = :idle, #ttl = #kept_ttl",
 		condition: and("#client_id = :client_id", redirect, "#challenge = :challenge",
-			"attribute_not_exists(#revoked)", "attribute_not_exists(#spent)",
-			"(attribute_not_exists(#undone) OR #undone <> :by)", "#code_expires > :now"),
+			"attribute_not_exists(#revoked)", notUndone, "attribute_not_exists(#spent)", "#code_expires > :now"),
 		values: values,
 		judge:  spend.Judge, settled: spend.Done, undo: s.ReopenCode,
 	})
@@ -85,8 +85,8 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r store.Rotation) (store
 		scope: r.Scope, audience: r.Audience,
 		changes: "SET #previous = :presented, #current = :next, #salt = :salt, #generation = #generation + :one," +
 			" #rotated = :now, #idle_expires = :idle, #by = :by REMOVE #reopened, #claims",
-		condition: "#client_id = :client_id AND #family = :family AND attribute_not_exists(#revoked)" +
-			" AND #current = :presented AND #end > :now AND #idle_expires > :now",
+		condition: and("#client_id = :client_id", "#family = :family",
+			"attribute_not_exists(#revoked)", notUndone, "#current = :presented", "#end > :now", "#idle_expires > :now"),
 		values: item{
 			":client_id": text(r.ClientID),
 			":family":    text(string(r.Family)),
@@ -102,31 +102,78 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r store.Rotation) (store
 	})
 }
 
+// The marks of undone requests are three attributes and no list, because one
+// write can push them down blindly, and no more of them can ever be.
+const (
+	markUndone = "#undone = :by, #undone_earlier = if_not_exists(#undone, :none)," +
+		" #undone_earliest = if_not_exists(#undone_earlier, :none)"
+	notUndone = "(attribute_not_exists(#undone) OR #undone <> :by)" +
+		" AND (attribute_not_exists(#undone_earlier) OR #undone_earlier <> :by)" +
+		" AND (attribute_not_exists(#undone_earliest) OR #undone_earliest <> :by)"
+)
+
 // ReopenCode gives back a code. The item keeps the ttl of a spent one: it stays
 // longer than it must, and forgets nothing.
 func (s *Store) ReopenCode(ctx context.Context, id, by string) error {
-	return s.undo(ctx, id, by,
-		"SET #undone = :by REMOVE #spent, #by, #family, #current, #idle_expires",
-		"#by = :by AND attribute_exists(#spent) AND attribute_not_exists(#rotated) AND attribute_not_exists(#revoked)")
+	return s.undo(ctx, id, by, undoing{
+		apply:   store.UndoSpend,
+		open:    "attribute_not_exists(#rotated) AND attribute_not_exists(#revoked)",
+		written: "attribute_exists(#spent)",
+		changes: "SET " + markUndone + " REMOVE #spent, #by, #family, #current, #idle_expires",
+	})
 }
 
 // ReopenRotation marks a rotation.
 func (s *Store) ReopenRotation(ctx context.Context, id, by string) error {
-	return s.undo(ctx, id, by,
-		"SET #reopened = :true REMOVE #by",
-		"#by = :by AND attribute_exists(#rotated) AND attribute_not_exists(#revoked)")
+	return s.undo(ctx, id, by, undoing{
+		apply:   store.UndoRotation,
+		open:    "attribute_not_exists(#revoked)",
+		written: "attribute_exists(#rotated)",
+		changes: "SET " + markUndone + ", #reopened = :true REMOVE #by",
+		values:  item{":true": flag(true)},
+	})
 }
 
-func (s *Store) undo(ctx context.Context, id, by, changes, condition string) error {
+// An undoing is how the write of a request is undone.
+type undoing struct {
+	// apply is what the two writes do together.
+	apply func(g store.Grant, by string) (store.Grant, bool)
+	// open is the condition of both.
+	open string
+	// changes undo the write where written holds and by was the last.
+	written, changes string
+	values           item
+}
+
+// undo gives back what by wrote. If by was not the last it may be yet, for its
+// write may be on its way: so it is marked, which that write's own condition
+// refuses. Should the write come between the two, all starts anew.
+func (s *Store) undo(ctx context.Context, id, by string, u undoing) error {
 	if by == "" {
 		return nil
 	}
-	values := item{":by": text(by)}
-	if strings.Contains(changes, ":true") {
-		values[":true"] = flag(true)
+	mark := item{":by": text(by), ":none": text("")}
+	values := maps.Clone(mark)
+	maps.Copy(values, u.values)
+	for range rounds {
+		out, err := s.update(ctx, grantKey(id), u.changes, and("#by = :by", u.written, u.open), values)
+		if err != nil || !out.refused || out.item == nil {
+			return err
+		}
+		g, err := readGrant(out.item)
+		if err != nil {
+			return err
+		}
+		if _, ok := u.apply(g, by); !ok {
+			return nil
+		}
+		out, err = s.update(ctx, grantKey(id), "SET "+markUndone,
+			and("(attribute_not_exists(#by) OR #by <> :by)", notUndone, u.open), mark)
+		if err != nil || !out.refused {
+			return err
+		}
 	}
-	_, err := s.update(ctx, grantKey(id), changes, condition, values)
-	return err
+	return fmt.Errorf("dynamo: %w: grant %s keeps changing", store.ErrBusy, id)
 }
 
 // A moment is one conditional write of a grant, and what judges it when refused.
@@ -178,7 +225,9 @@ func (s *Store) decide(ctx context.Context, m moment) (store.Grant, error) {
 		case !errors.Is(verdict, store.ErrReplayed):
 			return store.Grant{}, verdict
 		case lost:
-			return store.Grant{}, fmt.Errorf("dynamo: %w: an answer was lost, and the grant has been used since", store.ErrBusy)
+			// Should that other use be given back, a late copy must not find the way free.
+			err = fmt.Errorf("dynamo: %w: an answer was lost, and the grant has been used since", store.ErrBusy)
+			return store.Grant{}, errors.Join(err, s.giveBack(ctx, m))
 		}
 		revoked, err := s.revoke(ctx, m, g.By)
 		if err != nil {
@@ -203,9 +252,9 @@ func (s *Store) revoke(ctx context.Context, m moment, by string) (bool, error) {
 	return !out.refused || !out.item.time("revoked").IsZero(), err
 }
 
-// giveBack undoes a write of which no answer came, as well as it can, so that
-// nothing was decided and the caller may come again. It outlives the deadline of
-// the request.
+// giveBack undoes a write of which no answer came, whether or not it has been
+// carried out, as well as it can, so that nothing was decided and the caller may
+// come again. It outlives the deadline of the request.
 func (s *Store) giveBack(ctx context.Context, m moment) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attempts*s.timeout())
 	defer cancel()
@@ -283,7 +332,9 @@ func grantItem(g store.Grant) (item, error) {
 	it.setTime("spent", g.Spent)
 	it.setTime("revoked", g.Revoked)
 	it.setText("by", g.By)
-	it.setText("undone", g.Undone)
+	it.setText("undone", g.Undone[0])
+	it.setText("undone_earlier", g.Undone[1])
+	it.setText("undone_earliest", g.Undone[2])
 	it.setText("family", string(g.Family))
 	it.setText("current", string(g.Current))
 	it.setText("previous", string(g.Previous))
@@ -325,7 +376,7 @@ func readGrant(it item) (store.Grant, error) {
 		Spent:        it.time("spent"),
 		Revoked:      it.time("revoked"),
 		By:           it.text("by"),
-		Undone:       it.text("undone"),
+		Undone:       [3]string{it.text("undone"), it.text("undone_earlier"), it.text("undone_earliest")},
 		Family:       oauth.Digest(it.text("family")),
 		Current:      oauth.Digest(it.text("current")),
 		Previous:     oauth.Digest(it.text("previous")),

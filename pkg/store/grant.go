@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"kmint/pkg/oauth"
@@ -64,8 +65,12 @@ type Grant struct {
 	// By is the random id of the request whose conditional write came last: a
 	// request that finds its own id had succeeded, and only its answer was lost.
 	By string
-	// Undone is the By of a request that had to give its code back.
-	Undone string
+	// Undone holds the By of requests that must not write any more, the latest
+	// first: what they wrote was given back, or its answer was lost, and a copy of
+	// the write may still be on its way. One would not do: what delays a request
+	// delays its retry too, whose mark must not lift that of the first. More than
+	// three would be for a copy that is later than three requests after it.
+	Undone [3]string
 
 	// Family, Current and Previous are digests of a refresh token's secrets.
 	Family   oauth.Digest
@@ -100,8 +105,8 @@ type GrantReader interface {
 // Grants holds the moments of the token endpoint. Each is one conditional write
 // on one item; where that is refused, Judge says why, and a replay is answered
 // by one more write that revokes the grant. Where an answer was lost nobody is
-// taken for a thief: that is ErrBusy, and what may have been spent is given back,
-// as by ReopenCode or ReopenRotation.
+// taken for a thief: that is ErrBusy, and what may have been spent, or may yet be
+// by a late copy, is given back, as by ReopenCode or ReopenRotation.
 type Grants interface {
 	// SpendCode exchanges a code once, and returns the grant as written.
 	SpendCode(ctx context.Context, s Spend) (Grant, error)
@@ -110,11 +115,12 @@ type Grants interface {
 	// token presented: not always the one that the caller drew.
 	RotateRefreshToken(ctx context.Context, r Rotation) (Grant, error)
 	// ReopenCode gives back a code that the request by spent, because what came
-	// after failed. It does nothing if by was not the last, or if the grant is
-	// revoked.
+	// after failed. If by has not spent it, or not yet, it no longer can: the same
+	// mark keeps a late copy out. It does nothing once the grant is revoked or has
+	// been rotated.
 	ReopenCode(ctx context.Context, id, by string) error
 	// ReopenRotation marks a rotation of the request by, likewise: it is never
-	// rolled back.
+	// rolled back, but one that has not been carried out no longer is.
 	ReopenRotation(ctx context.Context, id, by string) error
 }
 
@@ -139,13 +145,20 @@ func (g Grant) Until() (time.Time, error) {
 	}
 }
 
-// UndoSpend is the grant after ReopenCode, or false if there is nothing to do:
-// by was not the last, or did not spend the code, or the grant is revoked.
+// UndoSpend is the grant after ReopenCode, or false if there is nothing to do: by
+// is marked already, or the grant is revoked, or rotated, so that its code cannot
+// be spent again. Unless by was the last, it is marked and nothing else.
 func UndoSpend(g Grant, by string) (Grant, bool) {
-	if by == "" || g.By != by || g.Spent.IsZero() || !g.Rotated.IsZero() || !g.Revoked.IsZero() {
+	switch {
+	case by == "" || !g.Rotated.IsZero() || !g.Revoked.IsZero():
+		return g, false
+	case g.By != by:
+		return g.undo(by), !g.undone(by)
+	case g.Spent.IsZero():
 		return g, false
 	}
-	g.Spent, g.By, g.Undone = time.Time{}, "", by
+	g = g.undo(by)
+	g.Spent, g.By = time.Time{}, ""
 	g.Family, g.Current, g.IdleExpires = "", "", time.Time{}
 	return g, true
 }
@@ -153,12 +166,26 @@ func UndoSpend(g Grant, by string) (Grant, bool) {
 // UndoRotation is the grant after ReopenRotation, or false likewise. By goes, so
 // that whoever saw the grant before and wants to revoke it has to look again.
 func UndoRotation(g Grant, by string) (Grant, bool) {
-	if by == "" || g.By != by || g.Rotated.IsZero() || !g.Revoked.IsZero() {
+	switch {
+	case by == "" || !g.Revoked.IsZero():
+		return g, false
+	case g.By != by:
+		return g.undo(by), !g.undone(by)
+	case g.Rotated.IsZero():
 		return g, false
 	}
+	g = g.undo(by)
 	g.By, g.Reopened = "", true
 	return g, true
 }
+
+// undo is the grant with by marked.
+func (g Grant) undo(by string) Grant {
+	g.Undone = [3]string{by, g.Undone[0], g.Undone[1]}
+	return g
+}
+
+func (g Grant) undone(by string) bool { return slices.Contains(g.Undone[:], by) }
 
 // A Spend is one exchange of a code (RFC 6749 §4.1.3).
 type Spend struct {
@@ -209,10 +236,11 @@ func (s Spend) Judge(g Grant) error {
 		return ErrRevoked
 	case s.Done(g):
 		return nil
+	// Before any replay: a late copy is no second use, whoever was first.
+	case g.undone(s.By):
+		return ErrUndone
 	case !g.Spent.IsZero():
 		return ErrReplayed
-	case g.Undone == s.By:
-		return ErrUndone
 	case !s.Now.Before(g.CodeExpires):
 		return ErrExpired
 	default:
@@ -267,6 +295,8 @@ func (r Rotation) Judge(g Grant) error {
 		return ErrRevoked
 	case r.mine(g):
 		return nil
+	case g.undone(r.By):
+		return ErrUndone
 	case g.Current.Equal(r.Presented):
 		if !r.Now.Before(g.End) || !r.Now.Before(g.IdleExpires) {
 			return ErrExpired

@@ -92,7 +92,7 @@ func testGrant(t *testing.T, s Stores) {
 	stored(t, s, "a bare one", bare)
 
 	full := unspent()
-	full.Spent, full.Revoked, full.By, full.Undone = full.Created, full.End, "by", "undone"
+	full.Spent, full.Revoked, full.By, full.Undone = full.Created, full.End, "by", [3]string{"undone", "earlier", "earliest"}
 	full.Family, full.Current, full.Previous, full.Salt = digest(), digest(), digest(), "salt"
 	full.Generation, full.Rotated, full.IdleExpires, full.Reopened = 1<<40, full.Created, full.End, true
 	must(t, s.Codes.PutGrant(ctx, full))

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -64,7 +65,45 @@ func testRotateEqualsJudge(t *testing.T, s Stores) {
 		}
 	}
 	everyOutcome(t, seen, store.ErrOtherClient, store.ErrNotFound, store.ErrScope, store.ErrAudience,
-		store.ErrRevoked, store.ErrReplayed, store.ErrExpired)
+		store.ErrRevoked, store.ErrReplayed, store.ErrUndone, store.ErrExpired)
+}
+
+func testReopenCodeEqualsUndo(t *testing.T, s Stores) {
+	undoneAs(t, s, 2, s.Grants.ReopenCode, store.UndoSpend)
+}
+
+func testReopenRotationEqualsUndo(t *testing.T, s Stores) {
+	undoneAs(t, s, 3, s.Grants.ReopenRotation, store.UndoRotation)
+}
+
+// undoneAs fails unless reopen leaves random grants as the pure function does.
+func undoneAs(
+	t *testing.T, s Stores, stream uint64,
+	reopen func(ctx context.Context, id, by string) error, undo func(store.Grant, string) (store.Grant, bool),
+) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed, stream))
+	seen := map[string]int{}
+	for i := range randomCases {
+		g, by := randomGrant(random)
+		must(t, s.Codes.PutGrant(t.Context(), g))
+		want, ok := undo(g, by)
+		if !ok {
+			want = g
+		}
+		seen[fmt.Sprintf("%v, given back %v", ok, want.By != g.By)]++
+		what := fmt.Sprintf("case %d: by %s of %+v", i, by, g)
+		is(t, what, reopen(t.Context(), g.ID, by), nil)
+		stored(t, s, what, want)
+		if t.Failed() {
+			return
+		}
+	}
+	for _, name := range []string{"true, given back true", "true, given back false", "false, given back false"} {
+		if seen[name] == 0 {
+			t.Errorf("no random case was %q: %v", name, seen)
+		}
+	}
 }
 
 // judged fails unless the store did what the verdict says.
@@ -126,7 +165,9 @@ func randomGrant(r *rand.Rand) (g store.Grant, by string) {
 	g.Audience = subset(r, "x", "x", "y")
 	maybe(3, func() { g.RedirectSent = false })
 	maybe(3, func() { g.Challenge = "" })
-	maybe(4, func() { g.Undone = likely(r, by, "someone") })
+	maybe(4, func() {
+		g.Undone = likely(r, [3]string{by}, [3]string{"someone"}, [3]string{"someone", by}, [3]string{"someone", "else", by})
+	})
 	maybe(2, func() {
 		g.Spent, g.By = g.Created.Add(instant(r)), likely(r, "someone", by)
 	})

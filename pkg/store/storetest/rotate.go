@@ -244,22 +244,22 @@ func testReopenRotation(t *testing.T, s Stores) {
 	g := refreshing(t, s)
 	mine := rotate(g)
 	before := g
-	is(t, "before any rotation", s.Grants.ReopenRotation(ctx, g.ID, mine.By), nil)
-	stored(t, s, "before any rotation", g)
 	g, err := s.Grants.RotateRefreshToken(ctx, mine)
 	must(t, err)
-	for _, by := range []string{"", "other", before.By} {
-		is(t, "by another", s.Grants.ReopenRotation(ctx, g.ID, by), nil)
-		stored(t, s, "by another", g)
-	}
+	is(t, "by nobody", s.Grants.ReopenRotation(ctx, g.ID, ""), nil)
+	stored(t, s, "by nobody", g)
 
-	must(t, s.Grants.ReopenRotation(ctx, g.ID, mine.By))
-	g.Reopened, g.By = true, ""
-	stored(t, s, "reopened", g)
-	is(t, "reopened again", s.Grants.ReopenRotation(ctx, g.ID, mine.By), nil)
+	for range 2 {
+		must(t, s.Grants.ReopenRotation(ctx, g.ID, mine.By))
+		g.Reopened, g.By, g.Undone = true, "", [3]string{mine.By}
+		stored(t, s, "reopened, once", g)
+	}
+	_, err = s.Grants.RotateRefreshToken(ctx, mine)
+	is(t, "a late copy", err, store.ErrUndone)
+	stored(t, s, "a late copy", g)
 
 	// Whatever the leeway, the previous token yields the same successor.
-	for _, by := range []string{mine.By, string(digest()), string(digest())} {
+	for _, by := range []string{string(digest()), string(digest())} {
 		again := rotate(before)
 		again.By, again.Now = by, g.Rotated.Add(30*time.Minute)
 		got, err := s.Grants.RotateRefreshToken(ctx, again)
@@ -278,6 +278,57 @@ func testReopenRotation(t *testing.T, s Stores) {
 		_, err = s.Grants.RotateRefreshToken(ctx, again)
 		is(t, "the token before the previous one", err, store.ErrReplayed)
 		ended(t, s, "the token before the previous one", next, again.Now)
+	})
+
+	t.Run("before the rotation is carried out", func(t *testing.T) {
+		g := refreshing(t, s)
+		mine, retry := rotate(g), rotate(g)
+		for _, by := range []string{mine.By, retry.By, retry.By} {
+			must(t, s.Grants.ReopenRotation(ctx, g.ID, by))
+		}
+		g.Undone = [3]string{retry.By, mine.By}
+		stored(t, s, "marked, each once", g)
+		for _, late := range []store.Rotation{mine, retry} {
+			_, err := s.Grants.RotateRefreshToken(ctx, late)
+			is(t, "a late copy", err, store.ErrUndone)
+			stored(t, s, "a late copy", g)
+		}
+		last := rotate(g)
+		rotated, err := s.Grants.RotateRefreshToken(ctx, last)
+		is(t, "another attempt", err, nil)
+		same(t, "another attempt", rotated, last.Apply(g))
+		_, err = s.Grants.RotateRefreshToken(ctx, mine)
+		is(t, "a late copy after another attempt", err, store.ErrUndone)
+		stored(t, s, "a late copy after another attempt", rotated)
+		again := rotate(g)
+		_, err = s.Grants.RotateRefreshToken(ctx, again)
+		is(t, "a second use", err, store.ErrReplayed)
+		ended(t, s, "a second use", rotated, again.Now)
+		is(t, "once revoked", s.Grants.ReopenRotation(ctx, g.ID, string(digest())), nil)
+		ended(t, s, "once revoked", rotated, again.Now)
+	})
+
+	t.Run("of an attempt that was undone", func(t *testing.T) {
+		for _, test := range []struct {
+			name   string
+			change func(*store.Rotation)
+			want   error
+		}{
+			{"by another client", func(r *store.Rotation) { r.ClientID = "other" }, store.ErrOtherClient},
+			{"of another family", func(r *store.Rotation) { r.Family = digest() }, store.ErrNotFound},
+			{"with a scope beyond", func(r *store.Rotation) { r.Scope = oauth.Scope{"email"} }, store.ErrScope},
+			{"expired", func(r *store.Rotation) { r.Now = g.End }, store.ErrUndone},
+			{"with an older token", func(r *store.Rotation) { r.Presented = digest() }, store.ErrUndone},
+		} {
+			g := refreshing(t, s)
+			late := rotate(g)
+			must(t, s.Grants.ReopenRotation(ctx, g.ID, late.By))
+			g.Undone = [3]string{late.By}
+			test.change(&late)
+			_, err := s.Grants.RotateRefreshToken(ctx, late)
+			is(t, test.name, err, test.want)
+			stored(t, s, test.name, g)
+		}
 	})
 
 	t.Run("expired", func(t *testing.T) {
@@ -301,7 +352,7 @@ func testReopenRotation(t *testing.T, s Stores) {
 		g, err = s.Grants.RotateRefreshToken(ctx, mine)
 		must(t, err)
 		must(t, s.Grants.ReopenRotation(ctx, g.ID, mine.By))
-		g.Reopened, g.By = true, ""
+		g.Reopened, g.By, g.Undone = true, "", [3]string{mine.By}
 		_, err = s.Grants.RotateRefreshToken(ctx, oldest)
 		is(t, "RotateRefreshToken", err, store.ErrReplayed)
 		ended(t, s, "RotateRefreshToken", g, oldest.Now)

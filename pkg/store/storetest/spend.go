@@ -229,22 +229,19 @@ func testReopenCode(t *testing.T, s Stores) {
 	g := fresh(t, s)
 	mine := spend(g)
 
-	is(t, "before any spend", s.Grants.ReopenCode(ctx, g.ID, mine.By), nil)
 	is(t, "by nobody", s.Grants.ReopenCode(ctx, g.ID, ""), nil)
-	stored(t, s, "before any spend", g)
+	stored(t, s, "by nobody", g)
 
 	spent, err := s.Grants.SpendCode(ctx, mine)
 	must(t, err)
-	for _, by := range []string{"other", ""} {
-		is(t, "by another", s.Grants.ReopenCode(ctx, g.ID, by), nil)
-		stored(t, s, "by another", spent)
-	}
+	is(t, "by nobody", s.Grants.ReopenCode(ctx, g.ID, ""), nil)
+	stored(t, s, "by nobody", spent)
 	is(t, "as a rotation", s.Grants.ReopenRotation(ctx, g.ID, mine.By), nil)
 	stored(t, s, "as a rotation", spent)
 
 	must(t, s.Grants.ReopenCode(ctx, g.ID, mine.By))
 	undone := g
-	undone.Undone = mine.By
+	undone.Undone = [3]string{mine.By}
 	stored(t, s, "reopened", undone)
 	is(t, "reopened again", s.Grants.ReopenCode(ctx, g.ID, mine.By), nil)
 	stored(t, s, "reopened again", undone)
@@ -263,7 +260,82 @@ func testReopenCode(t *testing.T, s Stores) {
 	is(t, "another attempt", err, nil)
 	same(t, "another attempt", spent, next.Apply(undone))
 	_, err = s.Grants.SpendCode(ctx, mine)
-	is(t, "a late copy after another attempt", err, store.ErrReplayed)
+	is(t, "a late copy after another attempt", err, store.ErrUndone)
+	stored(t, s, "a late copy after another attempt", spent)
+	again := spend(g)
+	_, err = s.Grants.SpendCode(ctx, again)
+	is(t, "a second use", err, store.ErrReplayed)
+	ended(t, s, "a second use", spent, again.Now)
+
+	t.Run("before the spend is carried out", func(t *testing.T) {
+		g := fresh(t, s)
+		mine, retry := spend(g), spend(g)
+		for range 2 {
+			must(t, s.Grants.ReopenCode(ctx, g.ID, mine.By))
+			g.Undone = [3]string{mine.By}
+			stored(t, s, "marked, once", g)
+		}
+		_, err := s.Grants.SpendCode(ctx, mine)
+		is(t, "a late copy", err, store.ErrUndone)
+		stored(t, s, "a late copy", g)
+
+		// The retry is undone too, and the late copies are kept out as before.
+		_, err = s.Grants.SpendCode(ctx, retry)
+		is(t, "the retry", err, nil)
+		must(t, s.Grants.ReopenCode(ctx, g.ID, retry.By))
+		g.Undone = [3]string{retry.By, mine.By}
+		stored(t, s, "the retry, undone", g)
+		for _, late := range []store.Spend{mine, retry} {
+			_, err = s.Grants.SpendCode(ctx, late)
+			is(t, "a late copy of either", err, store.ErrUndone)
+			stored(t, s, "a late copy of either", g)
+		}
+
+		last := spend(g)
+		spent, err := s.Grants.SpendCode(ctx, last)
+		is(t, "another attempt", err, nil)
+		same(t, "another attempt", spent, last.Apply(g))
+		again := spend(g)
+		_, err = s.Grants.SpendCode(ctx, again)
+		is(t, "a second use", err, store.ErrReplayed)
+		ended(t, s, "a second use", spent, again.Now)
+		is(t, "once revoked", s.Grants.ReopenCode(ctx, g.ID, string(digest())), nil)
+		ended(t, s, "once revoked", spent, again.Now)
+	})
+
+	t.Run("after another has spent it", func(t *testing.T) {
+		g := fresh(t, s)
+		mine, other := spend(g), spend(g)
+		spent, err := s.Grants.SpendCode(ctx, other)
+		must(t, err)
+		must(t, s.Grants.ReopenCode(ctx, g.ID, mine.By))
+		spent.Undone = [3]string{mine.By}
+		stored(t, s, "what the other has stays", spent)
+		_, err = s.Grants.SpendCode(ctx, mine)
+		is(t, "a late copy", err, store.ErrUndone)
+		stored(t, s, "a late copy", spent)
+		must(t, s.Grants.ReopenCode(ctx, g.ID, other.By))
+		_, err = s.Grants.SpendCode(ctx, mine)
+		is(t, "a late copy, once the other has given it back", err, store.ErrUndone)
+		_, err = s.Grants.SpendCode(ctx, spend(g))
+		is(t, "a third", err, nil)
+	})
+
+	t.Run("the last three", func(t *testing.T) {
+		g := fresh(t, s)
+		spends := []store.Spend{spend(g), spend(g), spend(g), spend(g)}
+		for _, spend := range spends {
+			must(t, s.Grants.ReopenCode(ctx, g.ID, spend.By))
+		}
+		g.Undone = [3]string{spends[3].By, spends[2].By, spends[1].By}
+		stored(t, s, "marked", g)
+		for _, spend := range spends[1:] {
+			_, err := s.Grants.SpendCode(ctx, spend)
+			is(t, "one of the last three", err, store.ErrUndone)
+		}
+		_, err := s.Grants.SpendCode(ctx, spends[0])
+		is(t, "one before", err, nil)
+	})
 
 	t.Run("what was not spent by a request", func(t *testing.T) {
 		unspent, nobody := unspent(), unspent()

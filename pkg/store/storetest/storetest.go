@@ -54,12 +54,14 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 		{"SpendCodeEqualsJudge", testSpendEqualsJudge},
 		{"SpendCodeRace", testSpendRace},
 		{"ReopenCode", testReopenCode},
+		{"ReopenCodeEqualsUndo", testReopenCodeEqualsUndo},
 		{"ReopenCodeRace", testReopenCodeRace},
 		{"RotateRefreshToken", testRotate},
 		{"RotateRefreshTokenEqualsJudge", testRotateEqualsJudge},
 		{"RotateRefreshTokenRace", testRotateRace},
 		{"Leeway", testLeeway},
 		{"ReopenRotation", testReopenRotation},
+		{"ReopenRotationEqualsUndo", testReopenRotationEqualsUndo},
 		{"NoZombies", testNoZombies},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, open(t)) })

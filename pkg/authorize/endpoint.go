@@ -8,7 +8,7 @@
 //	          One that is too old is shown once more, and nothing of it is used
 //	target    client known, redirect URI registered? Until then an error is a page, never a redirect
 //	validate  the rest of the request; from here on an error is sent to the target
-//	decide    session, prompt, max_age, password: who is the person, or show the login page
+//	decide    session, prompt, max_age, id_token_hint, password: who is the person, or show the login page
 //	putCode   one write of the code's digest and all that may come of it
 //	respond   by response mode
 //

@@ -23,7 +23,7 @@
 //
 //	target    client and redirect URI valid? Until then an error is a page
 //	validate  the rest; errors are sent to the target
-//	decide    session, prompt, max_age; a login returns here with proof bound to it
+//	decide    session, prompt, max_age, id_token_hint; a login returns here with proof bound to it
 //	PutGrant  one write, of the code's digest
 //	respond   by response mode
 //

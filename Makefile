@@ -5,10 +5,9 @@ GOARCH ?= arm64
 ARCH    = $(if $(filter amd64,$(GOARCH)),x86_64,$(GOARCH))
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-# Where the owner deploys to: a stack, an environment of samconfig.toml, a seed.
-STACK ?= kmint
+# Where the owner deploys to: an environment of samconfig.toml, its stack unless
+# STACK names another, and what to import: SEED, a file of the owner's.
 ENVIRONMENT ?= default
-SEED ?= infra/examples/seed.json
 
 FUZZTIME ?= 20s
 SOAK ?= 20
@@ -50,11 +49,15 @@ run:
 	@exec .tmp/local
 
 # infra/clients is a module of its own, so that the libraries it tries kmint with
-# are not dependencies of kmint.
+# are not dependencies of kmint. Tests start programs that they build, which the
+# cache of test results does not see.
 .PHONY: test
 test:
-	go test ./...
-	@if [ -f infra/clients/go.mod ]; then echo 'cd infra/clients && go test ./...'; cd infra/clients && go test ./...; fi
+	@command -v java >/dev/null && command -v mvn >/dev/null || echo 'left out, for want of Java 17 and Maven: DynamoDB Local and what runs on it'
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || echo 'left out, for want of Chromium: the login in a browser'
+	@command -v podman >/dev/null && command -v $(SAM) >/dev/null || echo 'left out, for want of podman or the SAM CLI: sam local'
+	go test -count=1 ./...
+	cd infra/clients && go test -count=1 ./...
 
 .PHONY: check
 check: $(GOLANGCI_LINT)
@@ -142,8 +145,14 @@ sam-local: $(SAM)
 $(CHECKED_SAM):
 	infra/tools/python.sh .tmp/venv-sam aws-sam-cli $(SAM_VERSION)
 
+# What samconfig.toml says of the environment: its stack, and the processor that
+# the template is told of.
+section = $(shell awk -v s='[$(ENVIRONMENT).$(1).parameters]' '$$0 == s {f = 1; next} /^\[/ {f = 0} f' samconfig.toml)
+DEPLOY_STACK = $(or $(STACK),$(shell echo '$(call section,global)' | sed -n 's/.*stack_name *= *"\([^"]*\)".*/\1/p'))
+DEPLOY_ARCH  = $(if $(findstring Arch=x86_64,$(call section,deploy)),x86_64,arm64)
+
 .PHONY: deploy
 deploy: $(SAM)
-	GOARCH=$(GOARCH) $(SAM) build --config-env $(ENVIRONMENT)
-	$(SAM) deploy --config-env $(ENVIRONMENT) --stack-name $(STACK)
-	go run ./infra/kmint import --stack $(STACK) --seed $(SEED)
+	GOARCH=$(subst x86_64,amd64,$(DEPLOY_ARCH)) $(SAM) build --config-env $(ENVIRONMENT) --parameter-overrides Arch=$(DEPLOY_ARCH)
+	$(SAM) deploy --config-env $(ENVIRONMENT) --stack-name $(DEPLOY_STACK)
+	go run ./infra/kmint import --stack $(DEPLOY_STACK)$(if $(SEED), --seed $(SEED))

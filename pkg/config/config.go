@@ -182,6 +182,8 @@ func CheckIssuer(issuer string) error {
 		return refuse("has a query or a fragment (RFC 8414 §2)")
 	case u.User != nil:
 		return refuse("has user information")
+	case u.Path != "" && u.Path != "/":
+		return refuse("has a path; kmint answers at the root of a host")
 	// A port that is no number, and a host in capitals, are the same address to
 	// some and another to others, who compare issuers as text.
 	case u.Host != strings.ToLower(u.Host), strings.HasSuffix(u.Host, ":"), u.Scheme+"://"+u.Host+u.EscapedPath() != issuer:

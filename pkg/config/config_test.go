@@ -93,7 +93,7 @@ func TestIssuer(t *testing.T) {
 		"https://login.example.com/":      true,
 		"https://login.example.com":       true,
 		"https://login.example.com:8443/": true,
-		"https://example.com/tenant/":     true,
+		"https://example.com/tenant/":     false,
 		"http://localhost:3000/":          true,
 		"http://127.0.0.1:3000/":          true,
 		"http://[::1]:3000/":              true,

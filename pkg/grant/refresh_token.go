@@ -76,7 +76,10 @@ func (g RefreshToken) Authorize(ctx context.Context, client store.Client, r oaut
 	result := Result{
 		Authorization: authorization(grant, asked, r.Targets()),
 		RefreshToken:  successor.token(),
-		Undo:          func(ctx context.Context) error { return g.Grants.ReopenRotation(ctx, grant.ID, by) },
+	}
+	// The same successor once more is no rotation of this request's.
+	if grant.By == by {
+		result.Undo = func(ctx context.Context) error { return g.Grants.ReopenRotation(ctx, grant.ID, by) }
 	}
 	// OpenID Connect Core 1.0 §12.2: "it SHOULD NOT have a nonce Claim".
 	result.Authorization.Person.Nonce = ""

@@ -22,7 +22,7 @@ type sam struct {
 // A route is one HttpApi event.
 type route struct {
 	Method string
-	// Path is plain, or ends with a greedy variable, as in /{own+}.
+	// Path is plain, or ends with a greedy variable, as in /{proxy+}.
 	Path string
 	// Function is the logical id of the function that serves it.
 	Function string

@@ -17,9 +17,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/smithy-go/middleware"
-	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
 
 	"kmint/pkg/dynamo"
+	"kmint/pkg/gateway"
 	"kmint/pkg/kms"
 	"kmint/pkg/server"
 )
@@ -109,7 +109,7 @@ func TestBudgets(t *testing.T) {
 		id := fmt.Sprintf("00000000-0000-4000-8000-%012d", count)
 		ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: id})
 		log.Reset()
-		answer, err := handlers[function].ProxyWithContext(ctx, decode[events.APIGatewayV2HTTPRequest](t, event))
+		answer, err := handlers[function](ctx, decode[events.APIGatewayV2HTTPRequest](t, event))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +139,7 @@ func TestBudgets(t *testing.T) {
 // handlers are those of the functions, over counted clients. They take the issuer
 // from its record, as without a domain of the owner's, which the built functions
 // of TestEvents take from the environment.
-func (r *rig) handlers(m *meter) (map[string]*httpadapter.HandlerAdapterV2, *bytes.Buffer) {
+func (r *rig) handlers(m *meter) (map[string]gateway.Function, *bytes.Buffer) {
 	counted := func(config aws.Config) aws.Config {
 		config.APIOptions = append(config.APIOptions, m.count)
 		return config
@@ -151,20 +151,20 @@ func (r *rig) handlers(m *meter) (map[string]*httpadapter.HandlerAdapterV2, *byt
 	keys := kms.NewClient(counted(r.kmsConfig()))
 	out := &bytes.Buffer{}
 	log := slog.New(slog.NewJSONHandler(out, nil)).With("version", version)
-	return map[string]*httpadapter.HandlerAdapterV2{
-		"token": httpadapter.NewV2(server.Token{
+	return map[string]gateway.Function{
+		"token": gateway.Proxy(server.Token{
 			TokenPath: "/oauth2/token",
 			Clients:   db, APIs: db, Settings: db, Registry: db, Grants: db, Users: db,
 			PrivateKey: kms.Signer{Client: keys}, Now: time.Now, Log: log,
 		}.Handler()),
-		"authorize": httpadapter.NewV2(server.Authorize{
+		"authorize": gateway.Proxy(server.Authorize{
 			Clients: db, APIs: db, Settings: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
 			MAC: &kms.MAC{Client: keys, Key: r.macKey}, Now: time.Now, Log: log,
 		}.Handler()),
-		"userinfo": httpadapter.NewV2(server.Userinfo{
+		"userinfo": gateway.Proxy(server.Userinfo{
 			Clients: db, Settings: db, Registry: db, Grants: db, Users: db, Now: time.Now, Log: log,
 		}.Handler()),
-		"discovery": httpadapter.NewV2(server.Discovery{
+		"discovery": gateway.Proxy(server.Discovery{
 			TokenPath: "/oauth/token", Settings: db, Registry: db, Now: time.Now, Log: log,
 		}.Handler()),
 	}, out

@@ -5,6 +5,7 @@ package authorize
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"kmint/pkg/oauth"
 	"kmint/pkg/session"
 	"kmint/pkg/store"
+	"kmint/pkg/web"
 )
 
 // A person is who is at the browser, and the session that says so.
@@ -110,6 +112,9 @@ func (e Endpoint) logIn(ctx context.Context, a ask, b browser, f *form) (person,
 	if f.username == "" || f.password == "" {
 		return person{}, &loginNeeded{http.StatusBadRequest, incomplete, f.username, errors.New("no username or no password")}
 	}
+	// By the digest, which is that of the attempts item too, attempts at one name can
+	// be told together without the name in the log.
+	web.Annotate(ctx, slog.String("login", string(oauth.DigestOf(store.LoginName(f.username)))))
 	u, err := e.Login.Authenticate(ctx, f.username, f.password.Reveal())
 	switch {
 	case errors.Is(err, login.ErrRefused):

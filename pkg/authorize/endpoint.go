@@ -80,8 +80,6 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return busy(err)
 	}
-	web.Annotate(ctx, slog.String("client_id", t.client.ID))
-
 	a, err := e.validate(ctx, t, request)
 	if err != nil {
 		return t.refuse(w, busy(err))

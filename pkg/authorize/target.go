@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
+	"kmint/pkg/web"
 )
 
 // A target is a client and a redirect URI that is its own. Only Endpoint.target
@@ -45,6 +47,7 @@ func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (t
 	if err != nil {
 		return target{}, fmt.Errorf("authorize: client: %w", err)
 	}
+	web.Annotate(ctx, slog.String("client_id", client.ID))
 	t := target{
 		client:      client,
 		redirectURI: r.Get("redirect_uri"),

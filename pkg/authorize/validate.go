@@ -16,6 +16,7 @@ import (
 	"kmint/pkg/oauth"
 	"kmint/pkg/policy"
 	"kmint/pkg/store"
+	"kmint/pkg/token"
 )
 
 // An ask is an authorization request that may be granted, if the right person is
@@ -75,7 +76,7 @@ func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a as
 	if a.requested, err = oauth.ParseScope(r.Get("scope")); err != nil {
 		return ask{}, err
 	}
-	if a.api, err = e.api(ctx, t.client, r.Targets(), a.requested); err != nil {
+	if a.api, err = e.api(ctx, t, r.Targets(), a.requested); err != nil {
 		return ask{}, err
 	}
 	a.granted = policy.UserScope(t.client, a.api, a.requested)
@@ -190,12 +191,16 @@ func maxAge(text string) (time.Duration, error) {
 
 // api finds the API that the tokens are for, or nil for the userinfo endpoint
 // alone. Any API may be asked for a person.
-func (e Endpoint) api(ctx context.Context, c store.Client, asked []string, scope oauth.Scope) (*store.API, error) {
+func (e Endpoint) api(ctx context.Context, t target, asked []string, scope oauth.Scope) (*store.API, error) {
+	// The userinfo endpoint by its address, which our tokens carry as aud.
+	if scope.Has(oauth.OpenID) && len(asked) == 1 && asked[0] == token.UserinfoAudience(t.issuer) {
+		return nil, nil
+	}
 	settings, err := e.Server.Settings(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("authorize: settings: %w", err)
 	}
-	audience, err := policy.Audience(c, asked, settings, scope)
+	audience, err := policy.Audience(t.client, asked, settings, scope)
 	if err != nil || audience == "" {
 		return nil, err
 	}

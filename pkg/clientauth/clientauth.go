@@ -8,6 +8,7 @@ package clientauth
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
@@ -42,7 +43,7 @@ func (a Authenticator) Identify(ctx context.Context, r oauth.Request) (Claim, er
 	}
 	client, err := a.Clients.Client(ctx, presented.clientID)
 	if errors.Is(err, store.ErrNotFound) {
-		return Claim{}, refused("unknown client")
+		return Claim{}, refused(fmt.Sprintf("unknown client %.64q", presented.clientID))
 	}
 	return Claim{client, presented}, err
 }

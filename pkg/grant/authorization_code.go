@@ -5,11 +5,13 @@ package grant
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
+	"kmint/pkg/web"
 )
 
 // AuthorizationCode serves authorization_code.
@@ -39,6 +41,7 @@ func (g AuthorizationCode) Authorize(ctx context.Context, client store.Client, r
 		return Result{}, err
 	}
 	id := oauth.DigestOf(r.Get("code"))
+	web.Annotate(ctx, slog.String("grant", string(id)))
 	first := newRefreshToken(string(id))
 	by := oauth.NewID()
 	grant, err := g.Grants.SpendCode(ctx, store.Spend{

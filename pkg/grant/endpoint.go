@@ -67,6 +67,10 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (oauth.TokenResp
 	web.AllowOrigin(w, "", nil) // the answer varies by origin even before a client is known
 	request, err := oauth.ReadRequest(r)
 	if err != nil {
+		// A refusal too may be read by the scripts of the client that it is for.
+		if claim, unknown := e.Clients.Identify(ctx, request); unknown == nil {
+			web.AllowOrigin(w, request.Origin, claim.Client.WebOrigins)
+		}
 		return oauth.TokenResponse{}, err
 	}
 	claim, err := e.Clients.Identify(ctx, request)
@@ -89,9 +93,6 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (oauth.TokenResp
 		return oauth.TokenResponse{}, err
 	}
 	web.Annotate(ctx, slog.String("sub", result.Authorization.Subject))
-	if id := result.Authorization.GrantID; id != "" {
-		web.Annotate(ctx, slog.String("grant", id))
-	}
 	return e.issue(ctx, request, result)
 }
 
@@ -168,7 +169,7 @@ func (e Endpoint) lifetime(ctx context.Context, audience []string) (time.Duratio
 func findAPI(ctx context.Context, apis store.APIs, identifier string) (store.API, error) {
 	api, err := apis.API(ctx, identifier)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.API{}, oauth.InvalidTarget.Errorf("There is no API %s.", identifier).Because(err)
+		return store.API{}, oauth.InvalidTarget.Errorf("There is no API %.256s.", identifier).Because(err)
 	}
 	return api, err
 }

@@ -291,6 +291,23 @@ func (nobody) User(context.Context, string) (store.User, error) {
 	return store.User{}, store.ErrNotFound
 }
 
+// Go's decoder skips line breaks: a token with one is not an old token of the
+// grant, and must not end it.
+func TestALineBreakIsNoReplay(t *testing.T) {
+	h := open(t)
+	first := h.exchange("spa", h.code("spa"))
+	h.want(first, 200, "")
+	parts := strings.Split(first.RefreshToken, ".")
+	for i := 1; i < len(parts); i++ {
+		broken := append([]string(nil), parts...)
+		broken[i] += "\n"
+		h.want(h.refresh("spa", strings.Join(broken, ".")), 400, oauth.InvalidGrant)
+	}
+	second := h.refresh("spa", first.RefreshToken)
+	h.want(second, 200, "")
+	h.want(h.refresh("spa", first.RefreshToken), 400, oauth.InvalidGrant)
+}
+
 // Thirty-two at once: one wins, and the grant ends revoked, the winner's tokens
 // included.
 func TestRaces(t *testing.T) {

@@ -9,12 +9,14 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
+	"kmint/pkg/web"
 )
 
 // RefreshToken serves refresh_token. Every use rotates the token; a second use
@@ -41,6 +43,7 @@ func (g RefreshToken) Authorize(ctx context.Context, client store.Client, r oaut
 	if !ok {
 		return Result{}, refreshRefused(errors.New("the refresh token is malformed"))
 	}
+	web.Annotate(ctx, slog.String("grant", presented.grantID))
 	by, salt := oauth.NewID(), oauth.NewID()
 	successor, err := presented.successor(salt)
 	if err != nil {
@@ -125,7 +128,7 @@ func parseRefreshToken(s string) (refreshToken, bool) {
 		return refreshToken{}, false
 	}
 	for _, p := range parts {
-		if raw, err := base64.RawURLEncoding.Strict().DecodeString(p); err != nil || len(raw) != sha256.Size {
+		if !oauth.IsID(p) {
 			return refreshToken{}, false
 		}
 	}

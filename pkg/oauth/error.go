@@ -105,13 +105,21 @@ func (e *Error) Error() string {
 // Unwrap returns the private cause.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Cause is the private cause, or the public words where there is none: the
-// reason that the log line shows.
-func (e *Error) Cause() string {
-	if e.cause != nil {
-		return e.cause.Error()
+// Reason is what the log line shows: the public words, and the private cause where
+// there is one, each cut where a caller could make it long.
+func (e *Error) Reason() string {
+	if e.cause == nil {
+		return cut(e.Description)
 	}
-	return e.Description
+	return cut(e.Description) + " " + cut(e.cause.Error())
+}
+
+func cut(s string) string {
+	const most = 2000 // a panic brings its stack
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
 }
 
 // Body is the JSON body of RFC 6749 §5.2.

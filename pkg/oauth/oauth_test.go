@@ -238,7 +238,7 @@ func TestChallenge(t *testing.T) {
 			t.Errorf("verifier %q: %v", bad, err)
 		}
 	}
-	for _, bad := range []string{"", challenge[:42], challenge + "=", challenge[:42] + "n", challenge + "A"} {
+	for _, bad := range []string{"", challenge[:42], challenge + "=", challenge + "\n", challenge[:42] + "n", challenge + "A"} {
 		if _, err := oauth.ParseChallenge(bad); codeOf(err) != oauth.InvalidRequest {
 			t.Errorf("challenge %q: %v", bad, err)
 		}
@@ -294,7 +294,7 @@ func TestErrorWordsStayPrintable(t *testing.T) {
 		}
 	}
 	hidden := oauth.AsError(errors.New("password of the database"))
-	if hidden.Code != oauth.ServerError || strings.Contains(hidden.Description, "database") || hidden.Cause() != "password of the database" {
+	if hidden.Code != oauth.ServerError || strings.Contains(hidden.Description, "database") || !strings.HasSuffix(hidden.Reason(), " password of the database") {
 		t.Errorf("%+v", hidden)
 	}
 }

@@ -17,9 +17,8 @@ type Challenge string
 // ParseChallenge checks a code_challenge. RFC 7636 §4.2:
 // code_challenge = BASE64URL-ENCODE(SHA256(ASCII(code_verifier))).
 func ParseChallenge(s string) (Challenge, error) {
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(raw) != sha256.Size {
-		return "", InvalidRequest.Errorf("The code_challenge is not the base64url form of a SHA-256.").Because(err)
+	if !IsID(s) { // 256 bits in the same form
+		return "", InvalidRequest.Errorf("The code_challenge is not the base64url form of a SHA-256.")
 	}
 	return Challenge(s), nil
 }

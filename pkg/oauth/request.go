@@ -4,10 +4,12 @@ package oauth
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -34,9 +36,6 @@ type Request struct {
 // RFC 6749 §3.1: "Parameters sent without a value MUST be treated as if they
 // were omitted from the request."
 func (r Request) Get(name string) string { return r.params.Get(name) }
-
-// All returns every value of a parameter that may be repeated (RFC 8707 §2).
-func (r Request) All(name string) []string { return r.params[name] }
 
 // Targets lists the APIs that the request names, by audience or by resource (RFC
 // 8707 §2), each once: nil for none.
@@ -83,7 +82,8 @@ func (r Request) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[reques
 // ReadRequest reads the parameters of a GET from its query, and of a POST from
 // its body alone, which may be a form or a JSON object. It refuses a repeated
 // parameter, a NUL, invalid UTF-8, a body over MaxBody and any other media
-// type.
+// type. A request that is refused for a parameter still has the others, so that
+// its client can be told apart.
 func ReadRequest(r *http.Request) (Request, error) {
 	req := Request{Method: r.Method, Origin: r.Header.Get("Origin")}
 	switch values := r.Header.Values("Authorization"); len(values) {
@@ -93,12 +93,9 @@ func ReadRequest(r *http.Request) (Request, error) {
 	default:
 		return Request{}, InvalidRequest.Errorf("There is more than one Authorization header.")
 	}
-	params, err := readParams(r)
-	if err != nil {
-		return Request{}, err
-	}
-	req.params = params
-	return req, nil
+	var err error
+	req.params, err = readParams(r)
+	return req, err
 }
 
 func readParams(r *http.Request) (url.Values, error) {
@@ -207,23 +204,35 @@ func scalar(v any) (string, bool) {
 // be included more than once." RFC 8707 §2 lets resource be repeated.
 func check(values url.Values) (url.Values, error) {
 	kept := url.Values{}
-	for name, list := range values {
-		if len(list) > 1 && name != "resource" {
-			return nil, repeated(name)
+	var refused error
+	for _, name := range slices.Sorted(maps.Keys(values)) { // the same fault is named each time
+		list := values[name]
+		if err := checkOne(name, list); err != nil {
+			refused = cmp.Or(refused, err)
+			continue
 		}
 		for _, v := range list {
-			if !utf8.ValidString(name) || !utf8.ValidString(v) {
-				return nil, InvalidRequest.Errorf("The parameter %s is not valid UTF-8.", name)
-			}
-			if strings.ContainsRune(name, 0) || strings.ContainsRune(v, 0) {
-				return nil, InvalidRequest.Errorf("The parameter %s contains a NUL.", name)
-			}
 			if v != "" {
 				kept.Add(name, v)
 			}
 		}
 	}
-	return kept, nil
+	return kept, refused
+}
+
+func checkOne(name string, list []string) error {
+	if len(list) > 1 && name != "resource" {
+		return repeated(name)
+	}
+	text := name + strings.Join(list, "")
+	switch {
+	case !utf8.ValidString(text):
+		return InvalidRequest.Errorf("The parameter %s is not valid UTF-8.", name)
+	case strings.ContainsRune(text, 0):
+		return InvalidRequest.Errorf("The parameter %s contains a NUL.", name)
+	default:
+		return nil
+	}
 }
 
 func repeated(name string) error {

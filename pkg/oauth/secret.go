@@ -27,6 +27,13 @@ func NewID() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
+// IsID reports whether s looks like what NewID makes. The length is compared too:
+// the decoder skips line breaks.
+func IsID(s string) bool {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(b) == 32 && len(s) == 43
+}
+
 // Reveal returns the secret itself.
 func (s Secret) Reveal() string { return string(s) }
 

@@ -18,7 +18,7 @@ import (
 //	               |                       |
 //	floor 5     server <-------------------'                      + config; one func per function, no adapter
 //	               |
-//	floor 4     grant   authorize   userinfo   discovery          (only these and web hold a ResponseWriter)
+//	floor 4     grant   authorize   userinfo   discovery          (only these and web write answers)
 //	               |
 //	floor 3     clientauth  policy  login  session  token    keys  seed    dynamo  bolt
 //	               '-----------'------.-------'-------'--------'-----'-------'-----'
@@ -32,7 +32,7 @@ var floors = map[string]string{
 
 	"store":    "oauth",
 	"web":      "oauth",
-	"gateway":  "oauth",
+	"gateway":  "",
 	"kms":      "jwt",
 	"localkey": "jwt",
 
@@ -57,7 +57,7 @@ var floors = map[string]string{
 // Packages of tests stand beside what they test.
 var testOnly = []string{"store/storetest"}
 
-// Only these may write an HTTP answer.
+// Only these see HTTP: those that write answers, and those that pass them on.
 var writers = []string{"web", "gateway", "grant", "authorize", "userinfo", "discovery", "server"}
 
 func TestArrowsGoDown(t *testing.T) {

@@ -43,7 +43,7 @@ type Sealer struct {
 // brought none that is well-formed. It is kept where it can be: another tab may
 // show a form that is sealed for it.
 func Browser(cookie oauth.Secret) (browser oauth.Secret, fresh bool) {
-	if isRandom(cookie.Reveal()) {
+	if oauth.IsID(cookie.Reveal()) {
 		return cookie, false
 	}
 	return oauth.Secret(oauth.NewID()), true
@@ -60,7 +60,7 @@ func (s Sealer) Seal(ctx context.Context, browser oauth.Secret, request string) 
 // ErrSeal if it was not.
 func (s Sealer) Check(ctx context.Context, seal string, browser oauth.Secret, request string) error {
 	presented, err := base64.RawURLEncoding.Strict().DecodeString(seal)
-	if err != nil || len(presented) != sha256.Size || !isRandom(browser.Reveal()) {
+	if err != nil || len(presented) != sha256.Size || !oauth.IsID(browser.Reveal()) {
 		return ErrSeal
 	}
 	hour := s.hour()

@@ -140,15 +140,9 @@ const maxHandle = 512
 func subjectOf(handle oauth.Secret) (subject string, ok bool) {
 	rest, ok := strings.CutPrefix(handle.Reveal(), oauth.SessionPrefix)
 	key, secret, found := strings.Cut(rest, ".")
-	if !ok || !found || len(rest) > maxHandle || !isRandom(secret) {
+	if !ok || !found || len(rest) > maxHandle || !oauth.IsID(secret) {
 		return "", false
 	}
 	name, err := base64.RawURLEncoding.Strict().DecodeString(key)
 	return string(name), err == nil && len(name) > 0
-}
-
-// isRandom reports whether s looks like what oauth.NewID makes.
-func isRandom(s string) bool {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	return err == nil && len(b) == 32 && len(s) == 43 // the decoder skips line ends
 }

@@ -7,7 +7,7 @@ import (
 	"kmint/pkg/store"
 )
 
-// ScopeClaims says which claims each scope value asks for (§5.4).
+// scopeClaims says which claims each scope value asks for (§5.4).
 var scopeClaims = map[string][]string{
 	oauth.Profile: {
 		"name", "family_name", "given_name", "middle_name", "nickname", "preferred_username", "profile",

@@ -104,7 +104,7 @@ func (e Edge) log(r *http.Request, ev *event, status int, failure *oauth.Error, 
 		if failure.Code.Status() >= http.StatusInternalServerError {
 			level = slog.LevelError
 		}
-		attrs = append(attrs, slog.String("error", string(failure.Code)), slog.String("reason", failure.Cause()))
+		attrs = append(attrs, slog.String("error", string(failure.Code)), slog.String("reason", failure.Reason()))
 	}
 	e.Log.LogAttrs(r.Context(), level, "request", attrs...)
 }

@@ -14,6 +14,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"runtime/debug"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -46,14 +49,12 @@ const (
 )
 
 // Open opens the file, or makes it. Its directory must exist. No two processes
-// can have it open: the second is told at once.
+// can have it open: the second is told at once. A file that is damaged, or that
+// another version wrote, is refused with what to do about it.
 func Open(path string) (*Store, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: patience})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("bolt: %s is in use by another process", path)
-	}
+	db, err := openSound(path)
 	if err != nil {
-		return nil, fmt.Errorf("bolt: %s: %w", path, err)
+		return nil, err
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		for _, name := range []string{configBucket, usersBucket, grantsBucket} {
@@ -67,6 +68,68 @@ func Open(path string) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("bolt: %s: %w", path, err), db.Close())
 	}
 	return &Store{Now: time.Now, db: db}, nil
+}
+
+// openSound opens a file of which every page can be read. bbolt maps the file into
+// memory: it panics on a page that is none, and where the file was cut short the
+// reader is sent a signal, which the runtime makes a panic of if it is asked to.
+func openSound(path string) (db *bbolt.DB, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		// What has panicked may hold bbolt's locks: it is left as it is.
+		if cause := recover(); cause != nil {
+			db, err = nil, damaged(path, cause)
+		}
+	}()
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: patience})
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return nil, fmt.Errorf("bolt: %s is in use by another process", path)
+	case errors.As(err, new(syscall.Errno)): // the file may be well
+		return nil, fmt.Errorf("bolt: %s: %w", path, err)
+	case err != nil:
+		return nil, damaged(path, err)
+	}
+	if err := db.View(func(tx *bbolt.Tx) error { return check(path, tx) }); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// check reads the whole file.
+func check(path string, tx *bbolt.Tx) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("bolt: %w", err)
+	}
+	if info.Size() < tx.Size() {
+		return damaged(path, fmt.Sprintf("it has %d bytes of %d", info.Size(), tx.Size()))
+	}
+	var problem error
+	for err := range tx.Check() {
+		if problem == nil {
+			problem = damaged(path, err)
+		}
+	}
+	if problem != nil {
+		return problem
+	}
+	return tx.ForEach(func(_ []byte, bucket *bbolt.Bucket) error {
+		return bucket.ForEach(func(key, value []byte) error {
+			var r record
+			if err := json.Unmarshal(value, &r); err != nil {
+				return damaged(path, fmt.Errorf("item %s: %w", key, err))
+			}
+			if r.Version != store.Version {
+				return fmt.Errorf("bolt: %s was written by another version of kmint; delete it, and an empty one is made", path)
+			}
+			return nil
+		})
+	})
+}
+
+func damaged(path string, cause any) error {
+	return fmt.Errorf("bolt: %s is damaged; delete it, and an empty one is made (%v)", path, cause)
 }
 
 // Close closes the file.

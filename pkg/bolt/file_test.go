@@ -1,6 +1,7 @@
 package bolt_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -52,6 +53,56 @@ func TestBadFile(t *testing.T) {
 		if _, err := bolt.Open(path); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", path, err)
 		}
+	}
+}
+
+// A file that was cut, overwritten or left by another version is refused with one
+// sentence that says what to do; what is whole is opened.
+func TestDamagedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kmint.db")
+	s, err := bolt.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		client := store.Client{ID: fmt.Sprintf("client-%d", i), Name: strings.Repeat("x", 1000)}
+		if err := s.PutClient(t.Context(), client); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{
+		"text":            []byte(strings.Repeat("no database", 1000)),
+		"short":           []byte("x"),
+		"other version":   bytes.ReplaceAll(whole, []byte(`{"v":1,`), []byte(`{"v":0,`)),
+		"items no JSON":   bytes.ReplaceAll(whole, []byte(`{"v":1,`), []byte(`["v":1,`)),
+		"pages zeroed":    append(bytes.Clone(whole[:8192]), make([]byte, len(whole)-8192)...),
+		"pages of others": append(bytes.Clone(whole[:8192]), bytes.Repeat([]byte("garbage "), (len(whole)-8192)/8)...),
+	}
+	// 20000 is where bbolt itself only notices when it reads.
+	for _, size := range []int{1, 100, 4096, 8192, 12288, 20000, len(whole) / 2} {
+		files[fmt.Sprintf("cut to %d", size)] = whole[:size]
+	}
+	for name, content := range files {
+		t.Run(name, func(t *testing.T) {
+			damaged := filepath.Join(t.TempDir(), "damaged.db")
+			if err := os.WriteFile(damaged, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := bolt.Open(damaged)
+			if err == nil || !strings.HasPrefix(err.Error(), "bolt: "+damaged+" ") || !strings.Contains(err.Error(), "; delete it, and an empty one is made") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	if _, err := open(t, path).Client(t.Context(), "client-49"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -161,7 +161,7 @@ func (i *importer) run(ctx context.Context) error {
 func published(s seed.Seed) error {
 	for _, c := range s.Clients {
 		if strings.HasSuffix(c.Secret.Reveal(), "-used-in-examples-only") {
-			return fmt.Errorf("the client_secret of %s is published with kmint; make one of your own: openssl rand -base64 32", c.ID)
+			return fmt.Errorf("the client_secret of %s is published with kmint; make one of your own: openssl rand -hex 32", c.ID)
 		}
 	}
 	for _, u := range s.Users {

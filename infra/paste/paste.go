@@ -37,8 +37,8 @@ type TokenRequest struct {
 	Client   seed.Client
 	// Audience is "" where the request need not name one.
 	Audience string
-	// SecretFrom names a variable of the shell that holds the secret, for output
-	// that others may read. "" shows the secret.
+	// SecretFrom names a variable of the shell that holds the secret as the owner
+	// has it, for output that others may read. "" shows the secret.
 	SecretFrom string
 	// Certificate is the file of a certificate that no authority signed, or "".
 	Certificate string
@@ -46,33 +46,41 @@ type TokenRequest struct {
 
 // Curl is the request as a command.
 func (r TokenRequest) Curl() string {
-	lines := []string{"curl " + quote(r.Endpoint)}
+	lines := []string{"curl " + Quote(r.Endpoint)}
 	if r.Certificate != "" {
-		lines = append(lines, "--cacert "+quote(r.Certificate))
+		lines = append(lines, "--cacert "+Quote(r.Certificate))
 	}
 	secret := r.Client.Secret.Reveal()
 	if r.Client.AuthMethod == oauth.ClientSecretPost {
-		lines = append(lines, "--data-urlencode "+quote("client_id="+r.Client.ID), "--data-urlencode "+r.with("client_secret=", secret))
+		lines = append(lines, "--data-urlencode "+Quote("client_id="+r.Client.ID), "--data-urlencode "+r.with("client_secret=", secret))
 	} else {
 		// RFC 6749 §2.3.1: both are form-encoded first.
 		lines = append(lines, "-u "+r.with(url.QueryEscape(r.Client.ID)+":", url.QueryEscape(secret)))
 	}
 	lines = append(lines, "-d grant_type="+oauth.ClientCredentials)
 	if r.Audience != "" {
-		lines = append(lines, "--data-urlencode "+quote("audience="+r.Audience))
+		lines = append(lines, "--data-urlencode "+Quote("audience="+r.Audience))
 	}
 	return strings.Join(lines, " \\\n    ")
 }
 
+// with puts the secret, as it is to be sent, behind a word.
 func (r TokenRequest) with(before, secret string) string {
-	if r.SecretFrom != "" {
-		return quote(before) + `"$` + r.SecretFrom + `"`
+	switch {
+	case r.SecretFrom == "":
+		return Quote(before + secret)
+	case secret == r.Client.Secret.Reveal():
+		return Quote(before) + `"$` + r.SecretFrom + `"`
+	default:
+		return Quote(before) + `"$(printf %s "$` + r.SecretFrom + `" | ` + formEncode + `)"`
 	}
-	return quote(before + secret)
 }
 
-// quote makes one word of a POSIX shell.
-func quote(s string) string {
+// formEncode encodes what curl's -u does not: each byte becomes %XX.
+const formEncode = `od -An -v -tx1 | tr -d ' \n' | sed 's/../%&/g'`
+
+// Quote makes one word of a POSIX shell.
+func Quote(s string) string {
 	if !strings.ContainsFunc(s, func(r rune) bool {
 		return !strings.ContainsRune("-._:/=+%@,", r) && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 	}) {

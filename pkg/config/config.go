@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -136,14 +137,12 @@ func (c *Discovery) check() []error {
 }
 
 func (c *Local) check() []error {
-	problems := found(checkPort(c.Port), named("ISSUER", CheckIssuer(c.Issuer)), checkPath(c.TokenPath))
-	if c.Log != Off {
-		problems = append(problems, found(checkLevel(c.Log))...)
-	}
+	issuer := CheckIssuer(c.Issuer)
+	problems := found(checkPort(c.Port), named("ISSUER", issuer), checkPath(c.TokenPath), checkLevel(c.Log, Off))
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		problems = append(problems, errors.New("TLS_CERT and TLS_KEY go together: one of them is not set"))
 	}
-	if c.TLSCert != "" && strings.HasPrefix(c.Issuer, "http:") {
+	if c.TLSCert != "" && strings.HasPrefix(c.Issuer, "http:") && issuer == nil {
 		problems = append(problems, fmt.Errorf("ISSUER %q is plain http, but with TLS_CERT only https is served", c.Issuer))
 	}
 	return problems
@@ -235,9 +234,11 @@ var levels = map[string]slog.Level{
 	Off:     math.MaxInt,
 }
 
-func checkLevel(level string) error {
-	if _, ok := levels[level]; !ok || level == Off {
-		return fmt.Errorf("LOG %q is not one of debug, info, warn, error", level)
+// checkLevel takes more levels than those of a function where there are more.
+func checkLevel(level string, more ...string) error {
+	known := append([]string{"debug", "info", "warn", "error"}, more...)
+	if !slices.Contains(known, level) {
+		return fmt.Errorf("LOG %q is not one of %s", level, strings.Join(known, ", "))
 	}
 	return nil
 }

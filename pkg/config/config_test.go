@@ -88,6 +88,29 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
+// One variable, one complaint, which names all that is allowed.
+func TestLocalProblems(t *testing.T) {
+	for _, test := range []struct {
+		set  map[string]string
+		want string
+	}{
+		{map[string]string{"LOG": "loud"}, `LOG "loud" is not one of debug, info, warn, error, off`},
+		{map[string]string{"ISSUER": "http://example.com/", "TLS_CERT": "x", "TLS_KEY": "y"}, `ISSUER "http://example.com/" is not https; plain http is for localhost alone (RFC 8414 §2)`},
+	} {
+		if _, err := read[Local](env.Options{Environment: test.set}); err == nil || err.Error() != test.want {
+			t.Errorf("%v: %v", test.set, err)
+		}
+	}
+	for _, level := range []string{"debug", "info", "warn", "error", "off"} {
+		if _, err := read[Local](env.Options{Environment: map[string]string{"LOG": level}}); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := read[Token](tables("LOG=off")); err == nil || err.Error() != `LOG "off" is not one of debug, info, warn, error` {
+		t.Errorf("a function: %v", err)
+	}
+}
+
 func TestIssuer(t *testing.T) {
 	for issuer, want := range map[string]bool{
 		"https://login.example.com/":      true,

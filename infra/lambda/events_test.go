@@ -68,6 +68,7 @@ var script = [][2]string{
 	{"token/wrong_verifier"},
 	{"token/authorization_code_pkce", "spa"},
 	{"token/refresh_token", "rotated"},
+	{"token/refresh_token_narrowed", "narrowed"},
 	{"token/replayed_refresh_token"},
 	{"token/revoked_refresh_token"},
 }

@@ -5,8 +5,9 @@ GOARCH ?= arm64
 ARCH    = $(if $(filter amd64,$(GOARCH)),x86_64,$(GOARCH))
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-# Where the owner deploys to: an environment of samconfig.toml, its stack unless
-# STACK names another, and what to import: SEED, a file of the owner's.
+# Where the owner deploys to: an environment of samconfig.toml that has a section
+# for it, its stack unless STACK names another, and what to import: SEED, a file of
+# the owner's.
 ENVIRONMENT ?= default
 
 FUZZTIME ?= 20s
@@ -41,8 +42,9 @@ help:
 	@echo 'make sam-local   backends for sam local invoke'
 	@echo 'make deploy      build, deploy and import SEED into the stack STACK'
 
-# Not by `go run`, which takes Ctrl-C for a failure, and adds a line of its own to
-# the one that says why kmint did not start.
+# Not by `go run`, which takes Ctrl-C for a failure, and adds a line to the one that
+# says why kmint did not start. make adds one as well, and its status is then 2; to
+# see kmint's own, run .tmp/local.
 .PHONY: run
 run:
 	@go build -o .tmp/local ./infra/local
@@ -151,8 +153,18 @@ section = $(shell awk -v s='[$(ENVIRONMENT).$(1).parameters]' '$$0 == s {f = 1; 
 DEPLOY_STACK = $(or $(STACK),$(shell echo '$(call section,global)' | sed -n 's/.*stack_name *= *"\([^"]*\)".*/\1/p'))
 DEPLOY_ARCH  = $(if $(findstring Arch=x86_64,$(call section,deploy)),x86_64,arm64)
 
+# What is wrong is said before anything is built.
 .PHONY: deploy
-deploy: $(SAM)
+deploy: deployable $(SAM)
 	GOARCH=$(subst x86_64,amd64,$(DEPLOY_ARCH)) $(SAM) build --config-env $(ENVIRONMENT) --parameter-overrides Arch=$(DEPLOY_ARCH)
 	$(SAM) deploy --config-env $(ENVIRONMENT) --stack-name $(DEPLOY_STACK)
 	go run ./infra/kmint import --stack $(DEPLOY_STACK)$(if $(SEED), --seed $(SEED))
+
+.PHONY: deployable
+deployable:
+	@if ! grep -qxF '[$(ENVIRONMENT).deploy.parameters]' samconfig.toml; then \
+		echo 'samconfig.toml has no [$(ENVIRONMENT).deploy.parameters]; ENVIRONMENT can be '"$$(sed -n 's/^\[\(.*\)\.deploy\.parameters\]$$/\1/p' samconfig.toml | paste -sd, - | sed 's/,/, /g')" >&2; \
+		exit 1; \
+	fi
+	@if [ -z '$(DEPLOY_STACK)' ]; then echo 'samconfig.toml names no stack_name in [$(ENVIRONMENT).global.parameters]; write one there, or name the STACK' >&2; exit 1; fi
+	@$(if $(SEED),go run ./infra/kmint check --seed $(SEED))

@@ -2,17 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 
+	"kmint/infra/files"
 	"kmint/infra/paste"
 	"kmint/pkg/config"
 	"kmint/pkg/kms"
@@ -42,12 +40,7 @@ type importer struct {
 
 func parseImport(args []string, errs io.Writer) (*importer, error) {
 	i := &importer{}
-	flags := flag.NewFlagSet("kmint import", flag.ContinueOnError)
-	flags.SetOutput(errs)
-	flags.Usage = func() {
-		_, _ = fmt.Fprint(errs, usage+"\n")
-		flags.PrintDefaults()
-	}
+	flags := newFlags("kmint import", errs)
 	flags.StringVar(&i.Stack, "stack", "", "`name` of the CloudFormation stack, whose outputs name the rest")
 	flags.StringVar(&i.ConfigTable, "config-table", "", "`table` of clients, APIs, issuer and keys")
 	flags.StringVar(&i.UsersTable, "users-table", "", "`table` of people")
@@ -58,16 +51,12 @@ func parseImport(args []string, errs io.Writer) (*importer, error) {
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
-	refuse := func(why string) (*importer, error) {
-		_, _ = fmt.Fprintf(errs, "kmint: %s\n", why)
-		return nil, errors.New(why)
-	}
 	if flags.NArg() > 0 {
-		return refuse(fmt.Sprintf("%q is no flag", flags.Arg(0)))
+		return nil, complain(errs, fmt.Sprintf("%q is no flag", flags.Arg(0)))
 	}
 	if i.Stack == "" {
 		if lacks := i.lacks(); len(lacks) > 0 {
-			return refuse("name the --stack, or else --" + strings.Join(lacks, ", --"))
+			return nil, complain(errs, "name the --stack, or else --"+strings.Join(lacks, ", --"))
 		}
 	}
 	return i, nil
@@ -122,8 +111,8 @@ func (i *importer) run(ctx context.Context) error {
 		return fmt.Errorf("the AWS configuration cannot be read: %w", err)
 	}
 	if i.Stack != "" {
-		if err := published(s); err != nil {
-			return fmt.Errorf("%s is refused: %w", i.Seed, err)
+		if err := published(i.Seed, s); err != nil {
+			return err
 		}
 		if err := i.readStack(ctx, cfg); err != nil {
 			return err
@@ -158,15 +147,15 @@ func (i *importer) run(ctx context.Context) error {
 
 // published refuses the secrets of infra/examples/seed.json: everybody knows them,
 // and a stack is on the internet.
-func published(s seed.Seed) error {
+func published(path string, s seed.Seed) error {
 	for _, c := range s.Clients {
 		if strings.HasSuffix(c.Secret.Reveal(), "-used-in-examples-only") {
-			return fmt.Errorf("the client_secret of %s is published with kmint; make one of your own: openssl rand -hex 32", c.ID)
+			return fmt.Errorf("%s is refused: the client_secret of %s is published with kmint; make one of your own: openssl rand -hex 32", path, c.ID)
 		}
 	}
 	for _, u := range s.Users {
 		if u.Password == "correct horse battery staple" {
-			return fmt.Errorf("the password of %s is published with kmint", u.Username)
+			return fmt.Errorf("%s is refused: the password of %s is published with kmint", path, u.Username)
 		}
 	}
 	return nil
@@ -176,16 +165,7 @@ func (i *importer) readSeed() (seed.Seed, error) {
 	if i.Seed == "" {
 		return seed.Seed{}, nil
 	}
-	file, err := os.Open(i.Seed)
-	if err != nil {
-		return seed.Seed{}, err
-	}
-	defer func() { _ = file.Close() }()
-	s, err := seed.Read(file)
-	if err != nil {
-		return seed.Seed{}, fmt.Errorf("%s is refused:\n%w", i.Seed, err)
-	}
-	return s, nil
+	return files.Seed(i.Seed)
 }
 
 func (i *importer) say(format string, args ...any) {

@@ -232,28 +232,14 @@ func TestImportStack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		file := filepath.Join(t.TempDir(), "seed.json")
 		if remedy.secret != "" {
 			text = bytes.ReplaceAll(text, []byte(remedy.secret), []byte("-of-mine-and-nobody-elses"))
 		}
-		if err := os.WriteFile(file, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if code, out, errs := try(t, "import", "--stack", "kmint", "--seed", file); code != 1 || out != "" || !strings.Contains(errs, remedy.want) {
+		if code, out, errs := try(t, "import", "--stack", "kmint", "--seed", write(t, string(text))); code != 1 || out != "" || !strings.Contains(errs, remedy.want) {
 			t.Errorf("exit %d\n%s%s", code, out, errs)
 		}
 	}
-	text, err := os.ReadFile(example)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text = bytes.ReplaceAll(text, []byte("-used-in-examples-only"), []byte("-of-mine-and-nobody-elses"))
-	text = bytes.ReplaceAll(text, []byte("correct horse battery staple"), []byte("a password of mine"))
-	own := filepath.Join(t.TempDir(), "seed.json")
-	if err := os.WriteFile(own, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out := good(t, "import", "--stack", "kmint", "--seed", own)
+	out := good(t, "import", "--stack", "kmint", "--seed", own(t))
 	for _, want := range []string{"created issuer https://abc.execute-api.us-east-1.amazonaws.com/\n", "curl https://abc.execute-api.us-east-1.amazonaws.com/my/token "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
@@ -312,13 +298,6 @@ func TestImportRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := func(text string) string {
-		path := filepath.Join(t.TempDir(), "seed.json")
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
 	replaced := func(flag, value string) []string {
 		flags := a.flags()
 		flags[slices.Index(flags, flag)+1] = value
@@ -336,8 +315,8 @@ func TestImportRefused(t *testing.T) {
 		{"argument", a.flags("seed.json"), 2, `kmint: "seed.json" is no flag`},
 		{"nothing named", []string{"import"}, 2, "kmint: name the --stack, or else --config-table, --users-table, --signing-key, --issuer"},
 		{"no seed", a.flags("--seed", filepath.Join(t.TempDir(), "none.json")), 1, "kmint: open "},
-		{"wrong seed", a.flags("--seed", file(`{"clients": [{}], "x": 1}`)), 1, "kmint: "},
-		{"seed that does not fit", a.flags("--seed", file(`{"apis": [{"identifier": "https://login.example.com/userinfo"}]}`)), 1, "kmint: "},
+		{"wrong seed", a.flags("--seed", write(t, `{"clients": [{}], "x": 1}`)), 1, "kmint: "},
+		{"seed that does not fit", a.flags("--seed", write(t, `{"apis": [{"identifier": "https://login.example.com/userinfo"}]}`)), 1, "kmint: "},
 		{"issuer", replaced("--issuer", "http://login.example.com/"), 1, `kmint: the issuer "http://login.example.com/" is not https`},
 		{"key for something else", replaced("--signing-key", mac), 1, "kmint: the public key of " + mac + " cannot be read: "},
 		{"no table", replaced("--config-table", "nowhere"), 1, "kmint: "},

@@ -1,5 +1,10 @@
 // Command kmint sets up a kmint that was deployed.
 //
+//	kmint check --seed FILE
+//
+// says whether a configuration file is in order, as far as that can be known
+// without AWS.
+//
 //	kmint import --stack NAME --seed FILE [--dry-run]
 //
 // registers the stack's first signing key, writes the issuer record and imports
@@ -20,9 +25,11 @@ import (
 )
 
 const usage = `usage: kmint import [flags]
+       kmint check --seed FILE
 
-Registers the first signing key, writes the issuer record and imports a
-configuration file. Done twice, the second time writes nothing.
+import registers the first signing key, writes the issuer record and imports a
+configuration file. Done twice, the second time writes nothing. check looks at
+such a file, and needs no AWS.
 `
 
 func main() {
@@ -36,21 +43,52 @@ func main() {
 
 // run returns the exit code: 0, 1 for what went wrong, 2 for how it was called.
 func run(ctx context.Context, args []string, out, errs io.Writer, terminal bool) int {
-	if len(args) == 0 || args[0] != "import" {
+	command := ""
+	if len(args) > 0 {
+		command = args[0]
+	}
+	var do func() error
+	var err error
+	switch command {
+	case "import":
+		var i *importer
+		if i, err = parseImport(args[1:], errs); err == nil {
+			i.Out, i.Terminal = out, terminal
+			do = func() error { return i.run(ctx) }
+		}
+	case "check":
+		var path string
+		path, err = parseCheck(args[1:], errs)
+		do = func() error { return check(path, out) }
+	default:
 		_, _ = fmt.Fprint(errs, usage)
 		return 2
 	}
-	i, err := parseImport(args[1:], errs)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
 	if err != nil {
 		return 2
 	}
-	i.Out, i.Terminal = out, terminal
-	if err := i.run(ctx); err != nil {
-		_, _ = fmt.Fprintf(errs, "kmint: %v\n", err)
+	if err := do(); err != nil {
+		_ = complain(errs, err.Error())
 		return 1
 	}
 	return 0
+}
+
+func newFlags(command string, errs io.Writer) *flag.FlagSet {
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	flags.SetOutput(errs)
+	flags.Usage = func() {
+		_, _ = fmt.Fprint(errs, usage+"\n")
+		flags.PrintDefaults()
+	}
+	return flags
+}
+
+// complain writes what is wrong, and returns it.
+func complain(errs io.Writer, why string) error {
+	_, _ = fmt.Fprintf(errs, "kmint: %s\n", why)
+	return errors.New(why)
 }

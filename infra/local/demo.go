@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"kmint/infra/files"
 	"kmint/infra/paste"
 	"kmint/pkg/oauth"
 	"kmint/pkg/seed"
@@ -31,14 +32,17 @@ const (
 // later one.
 func readDemo(dir, redirectURI string) (seed.Seed, error) {
 	path := filepath.Join(dir, "demo.json")
-	demo, err := parseSeed(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		demo = makeDemo(redirectURI)
-	} else if err != nil {
-		return seed.Seed{}, err
+	demo, err := files.Seed(path)
+	if err == nil && !isDemo(demo) {
+		err = errors.New("it is another seed")
 	}
-	if len(demo.Clients) != 2 || len(demo.Users) != 1 {
-		return seed.Seed{}, fmt.Errorf("%s is not a demo that kmint wrote; delete it, and a new one is made", path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		demo = makeDemo(redirectURI)
+	case errors.As(err, new(*fs.PathError)):
+		return seed.Seed{}, err
+	case err != nil:
+		return seed.Seed{}, fmt.Errorf("%s is not a demo that this version of kmint wrote; delete it, and a new one is made: %w", path, err)
 	}
 	// The relying party lives below the issuer, which may be another today.
 	demo.Clients[1].RedirectURIs = []string{redirectURI}
@@ -49,10 +53,29 @@ func readDemo(dir, redirectURI string) (seed.Seed, error) {
 	if kept, err := os.ReadFile(path); err == nil && bytes.Equal(kept, text) {
 		return demo, nil
 	}
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		return seed.Seed{}, err
+	return demo, replaceFile(path, text)
+}
+
+func isDemo(s seed.Seed) bool {
+	return len(s.Clients) == 2 && s.Clients[0].ID == demoService && s.Clients[1].ID == demoParty &&
+		len(s.Users) == 1 && s.Users[0].Subject == demoSubject && s.Users[0].Password != ""
+}
+
+// replaceFile puts a whole file, which its owner alone can read, in the place of
+// another: whoever is interrupted leaves the old one.
+func replaceFile(path string, content []byte) error {
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return err
 	}
-	return demo, nil
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
+	}
+	return nil
 }
 
 func makeDemo(redirectURI string) seed.Seed {
@@ -111,24 +134,6 @@ func newPassword() oauth.Secret {
 // own client.
 func partyOnly(demo seed.Seed) seed.Seed {
 	return seed.Seed{Clients: demo.Clients[1:]}
-}
-
-// parseSeed reads a configuration file.
-func parseSeed(path string) (seed.Seed, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return seed.Seed{}, err
-	}
-	defer func() { _ = file.Close() }()
-	s, err := seed.Read(file)
-	var problems seed.Problems
-	switch {
-	case errors.As(err, &problems) && len(problems) > 1:
-		return seed.Seed{}, fmt.Errorf("%s is refused for %d reasons:\n  %s", path, len(problems), strings.ReplaceAll(problems.Error(), "\n", "\n  "))
-	case err != nil:
-		return seed.Seed{}, fmt.Errorf("%s is refused: %w", path, err)
-	}
-	return s, nil
 }
 
 // A shown is what the page shows of a seed: the first client that fits, the first

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -44,8 +45,13 @@ func openHouse(ctx context.Context, cfg config.Local, log *slog.Logger) (*house,
 
 func (h *house) openKeys(ctx context.Context) error {
 	var err error
-	if h.keys, err = localkey.Open(h.cfg.DataDir); err != nil {
+	h.keys, err = localkey.Open(h.cfg.DataDir)
+	switch {
+	case errors.As(err, new(*fs.PathError)): // the key may be well
 		return fmt.Errorf("the key cannot be opened: %w", err)
+	case err != nil:
+		// A new key alone would not do: the store knows the old one.
+		return fmt.Errorf("the key cannot be used; delete the folder %s to begin anew: %w", h.cfg.DataDir, err)
 	}
 	public, err := h.keys.PublicKey(ctx, localkey.Reference)
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"kmint/pkg/config"
 	"kmint/pkg/oauth"
 )
 
@@ -36,12 +38,97 @@ func TestDemoIsKept(t *testing.T) {
 	if err != nil || other.Clients[0].Secret == first.Clients[0].Secret || other.Users[0].Password == first.Users[0].Password {
 		t.Errorf("another folder has the same secrets, %v", err)
 	}
-	for _, broken := range []string{`{}`, `{"users": 1}`, ``} {
-		if err := os.WriteFile(filepath.Join(dir, "demo.json"), []byte(broken), 0o600); err != nil {
+	path := filepath.Join(dir, "demo.json")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("../examples/seed.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, broken := range []string{
+		``, `{}`, `{"users": 1}`, `{"version": 2, "other": 3}`, string(whole[:len(whole)/2]), string(example),
+		strings.Replace(string(whole), demoParty, "the-party-of-another-version", 1),
+	} {
+		if err := os.WriteFile(path, []byte(broken), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readDemo(dir, "http://localhost:3000/demo/callback"); err == nil || !strings.Contains(err.Error(), "demo.json") {
+		_, err := readDemo(dir, "http://localhost:3000/demo/callback")
+		if want := path + " is not a demo that this version of kmint wrote; delete it, and a new one is made: "; err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q: %v", broken, err)
+		}
+	}
+}
+
+// Whoever is interrupted while the demo is written has the old one: a new file
+// takes its place, and only when something has changed.
+func TestDemoIsReplacedWhole(t *testing.T) {
+	dir := t.TempDir()
+	path, before := filepath.Join(dir, "demo.json"), filepath.Join(dir, "before")
+	read := func(redirectURI string) []byte {
+		t.Helper()
+		if _, err := readDemo(dir, redirectURI); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	first := read("http://localhost:3000/demo/callback")
+	if err := os.Link(path, before); err != nil {
+		t.Fatal(err)
+	}
+	same := func() bool {
+		t.Helper()
+		now, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		then, err := os.Stat(before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return os.SameFile(now, then)
+	}
+	if read("http://localhost:3000/demo/callback"); !same() {
+		t.Error("it was written again, unchanged")
+	}
+	second := read("http://localhost:3001/demo/callback")
+	if old, err := os.ReadFile(before); err != nil || !bytes.Equal(old, first) || bytes.Equal(second, first) || same() {
+		t.Errorf("the old file was written over: %v\n%s", err, old)
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 2 {
+		t.Errorf("left behind: %v, %v", files, err)
+	}
+}
+
+// README.md lists every variable.
+func TestVariablesAreDocumented(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(readme), "The variables of `make run`:")
+	list, _, _ = strings.Cut(list, "\n\n")
+	for field := range reflect.TypeFor[config.Local]().Fields() {
+		if name := field.Tag.Get("env"); name == "" || !strings.Contains(list, "`"+name+"`") {
+			t.Errorf("%s (%q) is not in the list of README.md:\n%s", field.Name, name, list)
+		}
+	}
+}
+
+func TestComplain(t *testing.T) {
+	for text, want := range map[string]string{
+		"port 3000 is in use":                   "kmint: port 3000 is in use\n",
+		"PORT a\nLOG b":                         "kmint: PORT a\nkmint: LOG b\n",
+		"x is refused for 2 reasons:\n  a\n  b": "kmint: x is refused for 2 reasons:\n  a\n  b\n",
+	} {
+		var out bytes.Buffer
+		if complain(&out, errors.New(text)); out.String() != want {
+			t.Errorf("%q", &out)
 		}
 	}
 }

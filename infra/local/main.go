@@ -5,17 +5,13 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
-	"net/http"
+	"io"
 	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -23,7 +19,6 @@ import (
 	"kmint/infra/paste"
 	"kmint/pkg/config"
 	"kmint/pkg/oauth"
-	"kmint/pkg/seed"
 )
 
 func main() {
@@ -32,8 +27,19 @@ func main() {
 	err := run(ctx, newPrinter(os.Stdout))
 	stop()
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "kmint: %v\n", err)
+		complain(os.Stderr, err)
 		os.Exit(1)
+	}
+}
+
+// complain writes what is wrong. Each of several things has a line; those that
+// are indented belong to the one above.
+func complain(w io.Writer, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if !strings.HasPrefix(line, " ") {
+			line = "kmint: " + line
+		}
+		_, _ = fmt.Fprintln(w, line)
 	}
 }
 
@@ -43,99 +49,13 @@ func run(ctx context.Context, page printer) error {
 	if err != nil {
 		return err
 	}
-	template, err := ownTemplate(cfg)
+	s, err := prepare(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	var given *seed.Seed
-	if cfg.Seed != "" {
-		s, err := parseSeed(cfg.Seed)
-		if err != nil {
-			return fmt.Errorf("the seed cannot be used: %w", err)
-		}
-		if slices.ContainsFunc(s.Clients, func(c seed.Client) bool { return c.ID == demoParty }) {
-			return fmt.Errorf("the seed cannot be used: %s has a client %s, which is the one that the demo relying party keeps for itself", cfg.Seed, demoParty)
-		}
-		given = &s
-	}
-	var certificate *tls.Certificate
-	if cfg.TLSCert != "" {
-		pair, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
-		if err != nil {
-			return fmt.Errorf("TLS_CERT and TLS_KEY cannot be used: %w", err)
-		}
-		certificate = &pair
-	}
-	listeners, err := listen(ctx, cfg.Listen, cfg.Port)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		for _, l := range listeners {
-			_ = l.Close()
-		}
-	}()
-	scheme := "http"
-	if certificate != nil {
-		scheme = "https"
-	}
-	if cfg.Issuer == "" {
-		cfg.Issuer = scheme + "://localhost:" + portOf(listeners[0]) + "/"
-	}
-	own := scheme + "://" + net.JoinHostPort(ownHost(cfg.Listen), portOf(listeners[0]))
-
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.Level()}))
-	house, err := openHouse(ctx, cfg, log)
-	if err != nil {
-		return err
-	}
-	defer house.Close()
-	redirectURI := oauth.Endpoint(cfg.Issuer, demoPath+"/callback")
-	demo, err := readDemo(cfg.DataDir, redirectURI)
-	if err != nil {
-		return err
-	}
-	seeded := demo
-	if given != nil {
-		seeded = *given
-		if _, err := seeded.Write(ctx, house.writers()); err != nil {
-			return fmt.Errorf("the seed %s cannot be written to the store: %w", cfg.Seed, err)
-		}
-		demo = partyOnly(demo)
-	}
-	if _, err := demo.Write(ctx, house.writers()); err != nil {
-		return fmt.Errorf("the demo cannot be written to the store: %w", err)
-	}
-
-	api, err := newGateway(template.Routes, house.functions(template.TokenPath))
-	if err != nil {
-		return fmt.Errorf("template.yaml cannot be used: %w", err)
-	}
-	channel := newChannel(cfg.Issuer, own, certificate)
-	relyingParty := &party{Issuer: cfg.Issuer, Client: demo.Clients[len(demo.Clients)-1], Channel: channel, Now: time.Now}
-	server := &http.Server{
-		Handler:           besides(api, relyingParty.Handler()),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       time.Minute,
-		// API Gateway's own limit for the request line and headers.
-		MaxHeaderBytes: 10240,
-		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-	if certificate != nil {
-		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS12}
-	}
-	failed := make(chan error, len(listeners))
-	for _, l := range listeners {
-		go func() {
-			if certificate != nil {
-				failed <- server.ServeTLS(l, "", "")
-				return
-			}
-			failed <- server.Serve(l)
-		}()
-	}
-
-	present(ctx, page, cfg, given != nil, show(seeded), channel)
+	defer s.Close()
+	failed := s.serve()
+	present(ctx, page, s)
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving ended: %w", err)
@@ -144,60 +64,15 @@ func run(ctx context.Context, page printer) error {
 	page.line("\nEnding.")
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := server.Shutdown(ending); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	if err := s.server.Shutdown(ending); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return nil
 }
 
-// ownTemplate reads template.yaml, and sets its TokenPath to the owner's.
-func ownTemplate(cfg config.Local) (sam, error) {
-	path, err := findTemplate()
-	if err != nil {
-		return sam{}, err
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return sam{}, err
-	}
-	t, err := readTemplate(text)
-	if err != nil {
-		return sam{}, fmt.Errorf("%s cannot be used: %w", path, err)
-	}
-	if cfg.TokenPath != "" {
-		t.TokenPath = cfg.TokenPath
-	}
-	for _, p := range t.paths() {
-		if p == demoPath || strings.HasPrefix(p, demoPath+"/") {
-			return sam{}, fmt.Errorf("the path %s is where the demo relying party lives; choose another", p)
-		}
-	}
-	return t, nil
-}
-
-// besides gives the demo its path and all else to the endpoints.
-func besides(endpoints, demo http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == demoPath || strings.HasPrefix(r.URL.Path, demoPath+"/") {
-			demo.ServeHTTP(w, r)
-			return
-		}
-		endpoints.ServeHTTP(w, r)
-	})
-}
-
-// ownHost is where this process reaches itself.
-func ownHost(listen string) string {
-	switch listen {
-	case "localhost", "0.0.0.0", "::", "":
-		return "127.0.0.1"
-	default:
-		return listen
-	}
-}
-
 // present prints what a newcomer needs, and a first token.
-func present(ctx context.Context, page printer, cfg config.Local, seeded bool, s shown, c channel) {
+func present(ctx context.Context, page printer, running *service) {
+	cfg, s := running.cfg, running.shown
 	page.line("%s", page.paint("1;32", "kmint is running."))
 	page.line("")
 	page.field("Issuer", cfg.Issuer, "")
@@ -228,7 +103,7 @@ func present(ctx context.Context, page printer, cfg config.Local, seeded bool, s
 		if s.Audience != "" {
 			form.Set("audience", s.Audience)
 		}
-		if response, err := c.token(ctx, request.Endpoint, *s.Client, form); err != nil {
+		if response, err := running.channel.token(ctx, request.Endpoint, *s.Client, form); err != nil {
 			page.line("  %s", page.paint("31", "There is none: "+err.Error()))
 		} else {
 			page.token(response.AccessToken)
@@ -236,7 +111,7 @@ func present(ctx context.Context, page printer, cfg config.Local, seeded bool, s
 	}
 
 	kept := "The store, the key and the demo are kept in " + filepath.Clean(cfg.DataDir)
-	if seeded {
+	if running.given != nil {
 		kept += ", with " + cfg.Seed
 	}
 	page.line("\n%s", page.paint("2", kept+". Ctrl-C ends."))

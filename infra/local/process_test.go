@@ -507,6 +507,51 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// What lies in the folder is damaged, or from another day: one sentence says so,
+// and what to delete. After that it starts.
+func TestDamagedFolder(t *testing.T) {
+	for _, test := range []struct {
+		file string
+		size int64
+		want string
+		// remedy is what the sentence says to delete.
+		remedy string
+	}{
+		{"store.db", 20000, "kmint: the store cannot be opened: bolt: DIR/store.db is damaged; delete it, and an empty one is made", "store.db"},
+		{"store.db", 100, "kmint: the store cannot be opened: bolt: DIR/store.db is damaged; delete it, and an empty one is made", "store.db"},
+		{"signing-key.pem", 0, "kmint: the key cannot be used; delete the folder DIR to begin anew: localkey: DIR/signing-key.pem holds no private key", "."},
+		{"signing-key.pem", 500, "kmint: the key cannot be used; delete the folder DIR to begin anew: localkey: DIR/signing-key.pem holds no private key", "."},
+		{"mac-key", 5, "kmint: the key cannot be used; delete the folder DIR to begin anew: localkey: DIR/mac-key has 5 bytes", "."},
+		{"demo.json", 0, "kmint: DIR/demo.json is not a demo that this version of kmint wrote; delete it, and a new one is made: ", "demo.json"},
+		{"demo.json", 300, "kmint: DIR/demo.json is not a demo that this version of kmint wrote; delete it, and a new one is made: ", "demo.json"},
+	} {
+		t.Run(fmt.Sprintf("%s of %d", test.file, test.size), func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "data")
+			start(t, "DATA_DIR="+dir).end(t)
+			if err := os.Truncate(filepath.Join(dir, test.file), test.size); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := refused(t, "DATA_DIR="+dir), strings.ReplaceAll(test.want, "DIR", dir); !strings.HasPrefix(got, want) || strings.Contains(got, "\n") {
+				t.Errorf("got  %q\nwant %q", got, want)
+			}
+			if err := os.RemoveAll(filepath.Join(dir, test.remedy)); err != nil {
+				t.Fatal(err)
+			}
+			start(t, "DATA_DIR="+dir).end(t)
+		})
+	}
+}
+
+func TestSeveralProblems(t *testing.T) {
+	got := refused(t, "DATA_DIR="+t.TempDir(), "LOG=loud", "PORT=http", "ISSUER=http://example.com/", "TLS_CERT=x", "TLS_KEY=y")
+	want := `kmint: PORT "http" is not a number from 0 to 65535
+kmint: ISSUER "http://example.com/" is not https; plain http is for localhost alone (RFC 8414 §2)
+kmint: LOG "loud" is not one of debug, info, warn, error, off`
+	if got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestTokenPath(t *testing.T) {
 	p := start(t, "DATA_DIR="+t.TempDir(), "TOKEN_PATH=/my/token")
 	var m metadata

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -28,7 +26,7 @@ type route struct {
 	Function string
 }
 
-// paths are those without variables, the default of TokenPath among them.
+// paths are those of all routes, as the template writes them, and TokenPath.
 func (t sam) paths() []string {
 	paths := []string{t.TokenPath}
 	for _, r := range t.Routes {
@@ -91,25 +89,6 @@ func readTemplate(text []byte) (sam, error) {
 func (r route) greedy() (prefix string, ok bool) {
 	prefix, variable, ok := strings.Cut(r.Path, "{")
 	return prefix, ok && strings.HasSuffix(variable, "+}")
-}
-
-// findTemplate looks for template.yaml here and in the folders above.
-func findTemplate() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		path := filepath.Join(dir, "template.yaml")
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("there is no template.yaml in this folder or above it")
-		}
-		dir = parent
-	}
 }
 
 // A gateway sends requests to functions as API Gateway does: "full match for a

@@ -55,9 +55,7 @@ run:
 # cache of test results does not see.
 .PHONY: test
 test:
-	@command -v java >/dev/null && command -v mvn >/dev/null || echo 'left out, for want of Java 17 and Maven: DynamoDB Local and what runs on it'
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || echo 'left out, for want of Chromium: the login in a browser'
-	@command -v podman >/dev/null && command -v $(SAM) >/dev/null || echo 'left out, for want of podman or the SAM CLI: sam local'
+	@infra/tools/left-out.sh '$(SAM)'
 	go test -count=1 ./...
 	cd infra/clients && go test -count=1 ./...
 

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +10,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+
+	"kmint/infra/files"
+	"kmint/infra/paste"
 )
 
 // A cli is the SAM CLI, run in the root of the repository.
@@ -29,7 +32,7 @@ var errNoSAM = errors.New("there is no sam here: `make sam-check` installs it in
 
 // findCLI looks for sam where make installs it, and in the PATH.
 func findCLI(output io.Writer) (cli, error) {
-	root, err := findRoot()
+	root, err := files.Root()
 	if err != nil {
 		return cli{}, err
 	}
@@ -42,24 +45,6 @@ func findCLI(output io.Writer) (cli, error) {
 	return cli{}, errNoSAM
 }
 
-// findRoot looks for the template here and in the folders above.
-func findRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "template.yaml")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("there is no template.yaml in this folder or above it")
-		}
-		dir = parent
-	}
-}
-
 // arch is this machine's processor in the words of the parameter Arch.
 func arch() string {
 	if runtime.GOARCH == "amd64" {
@@ -68,78 +53,51 @@ func arch() string {
 	return runtime.GOARCH
 }
 
-// command is sam with our environment, but for what could lead it to AWS: with
-// credentials it would first ask whose they are.
-func (c cli) command(ctx context.Context, environment []string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, c.Program, args...)
-	cmd.Dir = c.Root
-	for _, variable := range os.Environ() {
-		switch name, _, _ := strings.Cut(variable, "="); name {
-		case "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE":
-		default:
-			cmd.Env = append(cmd.Env, variable)
-		}
+// Line is a command of sam that can be pasted into a shell in Root.
+func (c cli) Line(e engine, args ...string) string {
+	program := c.Program
+	if below, err := filepath.Rel(c.Root, program); err == nil && filepath.IsLocal(below) {
+		program = below
 	}
-	cmd.Env = append(cmd.Env, "SAM_CLI_TELEMETRY=0", "AWS_DEFAULT_REGION=us-east-1")
-	cmd.Env = append(cmd.Env, environment...)
-	cmd.Stderr = c.Output
-	// sam removes its containers when it is interrupted, not when it is killed.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	return cmd
+	var words []string
+	for _, variable := range append([]string{noTelemetry}, e.Environment...) {
+		name, value, _ := strings.Cut(variable, "=")
+		words = append(words, name+"="+paste.Quote(value))
+	}
+	for _, word := range slices.Concat([]string{program, "local"}, args, e.Flags) {
+		words = append(words, paste.Quote(word))
+	}
+	return strings.Join(words, " ")
 }
 
-// Build builds the functions for this machine into dir, and makes its processor
-// the default of the built template, so that invoking needs no parameter.
-func (c cli) Build(ctx context.Context, dir string) error {
-	cmd := c.command(ctx, []string{"GOARCH=" + runtime.GOARCH},
-		"build", "--build-dir", dir, "--parameter-overrides", "Arch="+arch())
-	cmd.Stdout = c.Output
+// sam would tell its makers about each call.
+const noTelemetry = "SAM_CLI_TELEMETRY=0"
+
+// environment is ours, but for what could lead sam to AWS: with credentials it
+// would first ask whose they are.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		return slices.Contains([]string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"}, name)
+	})
+}
+
+// Build builds the functions for this machine to where `sam local` looks for them,
+// and makes its processor the default of the built template, so that invoking needs
+// no parameter.
+func (c cli) Build(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, c.Program, "build", "--parameter-overrides", "Arch="+arch())
+	cmd.Dir = c.Root
+	cmd.Env = append(environment(), noTelemetry, "AWS_DEFAULT_REGION=us-east-1", "GOARCH="+runtime.GOARCH)
+	cmd.Stdout, cmd.Stderr = c.Output, c.Output
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("sam build: %w", err)
 	}
-	path := filepath.Join(dir, "template.yaml")
+	path := filepath.Join(c.Root, ".aws-sam", "build", "template.yaml")
 	template, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
 	built := bytes.Replace(template, []byte("Default: arm64"), []byte("Default: "+arch()), 1)
 	return os.WriteFile(path, built, 0o600)
-}
-
-// A response is what a function answers (payload format 2.0).
-type response struct {
-	StatusCode      int               `json:"statusCode"`
-	Headers         map[string]string `json:"headers"`
-	Cookies         []string          `json:"cookies"`
-	Body            string            `json:"body"`
-	IsBase64Encoded bool              `json:"isBase64Encoded"`
-}
-
-// Invoke runs one function once. dir is where Build put it; event and variables
-// are files.
-func (c cli) Invoke(ctx context.Context, e engine, dir, function, event, variables string) (response, error) {
-	args := append([]string{"local", "invoke", function,
-		"--template", filepath.Join(dir, "template.yaml"), "--event", event, "--env-vars", variables}, e.Flags...)
-	out, err := c.command(ctx, e.Environment, args...).Output()
-	if err != nil {
-		return response{}, fmt.Errorf("sam local invoke %s: %w", function, err)
-	}
-	var r response
-	if err := json.Unmarshal(bytes.TrimSpace(out), &r); err != nil {
-		return response{}, fmt.Errorf("sam local invoke %s: %w: %s", function, err, out)
-	}
-	return r, nil
-}
-
-// StartAPI serves the routes of the template on 127.0.0.1 until ctx ends. Wait
-// for the command that it returns.
-func (c cli) StartAPI(ctx context.Context, e engine, dir, port, variables string) (*exec.Cmd, error) {
-	args := append([]string{"local", "start-api", "--port", port,
-		"--template", filepath.Join(dir, "template.yaml"), "--env-vars", variables}, e.Flags...)
-	cmd := c.command(ctx, e.Environment, args...)
-	cmd.Stdout = c.Output
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("sam local start-api: %w", err)
-	}
-	return cmd, nil
 }

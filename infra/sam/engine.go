@@ -37,7 +37,7 @@ func (e engine) Stop() error {
 }
 
 // errNoEngine says that nothing here can run a container.
-var errNoEngine = errors.New("sam local needs Docker or podman, and neither is here")
+var errNoEngine = errors.New("nothing here can run sam's containers")
 
 // findEngine takes a running Docker, or else starts podman. scratch is a folder
 // for what podman needs; its path must be short, since a socket is made there.
@@ -48,7 +48,7 @@ func findEngine(ctx context.Context, scratch string) (engine, error) {
 	if _, err := exec.LookPath("podman"); err == nil {
 		return startPodman(ctx, scratch)
 	}
-	return engine{}, errNoEngine
+	return engine{}, fmt.Errorf("%w: neither Docker nor podman is here", errNoEngine)
 }
 
 // docker is a running Docker engine. Its image is Amazon's, which sam pulls.
@@ -148,7 +148,7 @@ func importImage(ctx context.Context, environment []string) error {
 	}
 	shell, err := exec.LookPath("busybox")
 	if err != nil {
-		return errors.New("the base image needs a static busybox (Debian's busybox-static)")
+		return fmt.Errorf("%w: podman's base image is made of a static busybox (Debian's busybox-static)", errNoEngine)
 	}
 	program, err := os.ReadFile(shell)
 	if err != nil {

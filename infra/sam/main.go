@@ -15,23 +15,18 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 )
 
-// Where `sam local` looks without being told: its own build folder, and the file
-// of variables that samconfig.toml names.
-const (
-	buildDir  = ".aws-sam/build"
-	variables = ".tmp/sam-local/env.json"
-)
+// variables is the file of variables that samconfig.toml names.
+const variables = ".tmp/sam-local/env.json"
 
-// issuer is what `sam local start-api` listens on.
+// issuer is what `sam local start-api` listens on, unless it is told otherwise.
 const issuer = "http://127.0.0.1:3000/"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Stdout)
+	err := run(ctx, os.Stdout, os.Stderr)
 	stop()
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "sam-local:", err)
@@ -39,8 +34,9 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, out io.Writer) error {
-	c, err := findCLI(os.Stderr)
+// run prints the commands on out once they work, and ends with ctx.
+func run(ctx context.Context, out, errs io.Writer) error {
+	c, err := findCLI(errs)
 	if err != nil {
 		return err
 	}
@@ -52,20 +48,21 @@ func run(ctx context.Context, out io.Writer) error {
 	if err := s.WriteVariables(filepath.Join(c.Root, variables)); err != nil {
 		return err
 	}
-	if err := c.Build(ctx, buildDir); err != nil {
+	if err := c.Build(ctx); err != nil {
 		return err
 	}
-	prefix := strings.Join(append(s.Engine.Environment, "sam local"), " ")
-	flags := strings.Join(append([]string{""}, s.Engine.Flags...), " ")
 	_, _ = fmt.Fprintf(out, `
 DynamoDB Local and the KMS test server are up, seeded from infra/examples/seed.json.
-In another terminal:
+In another terminal, in this folder, one function once:
 
-  %[1]s invoke TokenFunction -e events/token/client_credentials.json%[2]s
-  %[1]s start-api%[2]s
+  %s
+
+or the whole API, on %s:
+
+  %s
 
 Ctrl-C ends them.
-`, prefix, flags)
+`, c.Line(s.Engine, "invoke", "TokenFunction", "-e", "events/token/client_credentials.json"), issuer, c.Line(s.Engine, "start-api"))
 	<-ctx.Done()
 	return nil
 }

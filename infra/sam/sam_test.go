@@ -1,57 +1,60 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"kmint/infra/files"
 	"kmint/infra/rig/ddb"
 )
 
 // TestSAMLocal runs the built functions in Lambda's container, against DynamoDB
-// Local and the KMS test server.
+// Local and the KMS test server, by the very lines that `make sam-local` prints.
 func TestSAMLocal(t *testing.T) {
-	log := &testLog{t}
-	c, err := findCLI(log)
-	leaveOut(t, err)
 	if _, err := exec.LookPath("podman"); err != nil && exec.Command("docker", "info").Run() != nil {
 		leaveOut(t, errNoEngine)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
-	s, err := start(ctx, c)
-	leaveOut(t, err)
-	t.Cleanup(s.Stop)
+	root := workingTree(t)
+	t.Chdir(root)
+	invokeLine, startLine := printed(t, ctx)
 
-	// Beside what a developer has built.
-	dir := t.TempDir()
-	file := filepath.Join(dir, "env.json")
-	if err := s.WriteVariables(file); err != nil {
-		t.Fatal(err)
-	}
-	built := filepath.Join(dir, "build")
-	if err := c.Build(ctx, built); err != nil {
-		t.Fatal(err)
-	}
 	invoke := func(t *testing.T, function, event string) response {
 		t.Helper()
-		r, err := c.Invoke(ctx, s.Engine, built, function, event, file)
+		// The same line for each function: only what is invoked differs.
+		line := strings.Replace(invokeLine, "TokenFunction -e events/token/client_credentials.json", function+" -e "+event, 1)
+		if !strings.Contains(line, function+" -e "+event+" ") && !strings.HasSuffix(line, function+" -e "+event) {
+			t.Fatalf("it printed %s", invokeLine)
+		}
+		cmd := terminal(ctx, t, line)
+		out, err := cmd.Output()
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%s: %v", line, err)
+		}
+		var r response
+		if err := json.Unmarshal(bytes.TrimSpace(out), &r); err != nil {
+			t.Fatalf("%s: %v: %s", line, err, out)
 		}
 		return r
 	}
@@ -95,13 +98,14 @@ func TestSAMLocal(t *testing.T) {
 		}
 	})
 	t.Run("start-api", func(t *testing.T) {
+		// Port 3000 may be taken where this runs.
 		port := freePort(t)
-		serving, stop := context.WithCancel(ctx)
-		api, err := c.StartAPI(serving, s.Engine, built, port, file)
-		if err != nil {
+		api := terminal(ctx, t, startLine+" --port "+port)
+		api.Stdout = &testLog{t}
+		if err := api.Start(); err != nil {
 			t.Fatal(err)
 		}
-		defer func() { stop(); _ = api.Wait() }()
+		defer func() { _ = errors.Join(api.Cancel(), api.Wait()) }()
 
 		status, answer := post(t, ctx, "http://127.0.0.1:"+port+"/oauth/token", "demo-service-secret-used-in-examples-only")
 		if status != http.StatusOK {
@@ -113,6 +117,147 @@ func TestSAMLocal(t *testing.T) {
 			t.Errorf("a wrong secret: status %d: %s", status, answer)
 		}
 	})
+}
+
+// A response is what a function answers (payload format 2.0).
+type response struct {
+	StatusCode      int               `json:"statusCode"`
+	Headers         map[string]string `json:"headers"`
+	Cookies         []string          `json:"cookies"`
+	Body            string            `json:"body"`
+	IsBase64Encoded bool              `json:"isBase64Encoded"`
+}
+
+// workingTree is a copy, so that nothing that a developer has built or runs is
+// touched. The tools in .tmp are those of the original.
+func workingTree(t *testing.T) string {
+	t.Helper()
+	root, err := files.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := t.TempDir()
+	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		below, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		switch {
+		case entry.IsDir() && slices.Contains([]string{".git", ".tmp", ".aws-sam", ".kmint", "node_modules"}, entry.Name()):
+			return fs.SkipDir
+		case entry.IsDir():
+			return os.MkdirAll(filepath.Join(tree, below), 0o755)
+		case !entry.Type().IsRegular():
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(tree, below), content, 0o755)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(
+		os.Mkdir(filepath.Join(tree, ".tmp"), 0o755),
+		os.Symlink(filepath.Join(root, ".tmp", "venv-sam"), filepath.Join(tree, ".tmp", "venv-sam")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getenv("DYNAMODB_LOCAL_DIR") == "" {
+		t.Setenv("DYNAMODB_LOCAL_DIR", filepath.Join(root, ".tmp", "ddb"))
+	}
+	return tree
+}
+
+// printed runs the program until the test ends, and returns its two lines.
+func printed(t *testing.T, ctx context.Context) (invoke, startAPI string) {
+	t.Helper()
+	running, end := context.WithCancel(ctx)
+	read, write := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := run(running, write, &testLog{t})
+		_ = write.CloseWithError(err)
+		ended <- err
+	}()
+	t.Cleanup(func() { end(); <-ended })
+	lines := bufio.NewScanner(read)
+	for lines.Scan() {
+		line, indented := strings.CutPrefix(lines.Text(), "  ")
+		switch {
+		case indented && strings.Contains(line, " invoke "):
+			invoke = line
+		case indented && strings.Contains(line, " start-api"):
+			startAPI = line
+		case strings.HasPrefix(line, "Ctrl-C"):
+			if invoke == "" || startAPI == "" {
+				t.Fatalf("it printed %q and %q", invoke, startAPI)
+			}
+			go func() { _, _ = io.Copy(io.Discard, read) }()
+			return invoke, startAPI
+		}
+	}
+	leaveOut(t, lines.Err())
+	t.Fatal("it printed no lines")
+	return "", ""
+}
+
+// terminal is another terminal, in the folder of the working tree, into which a
+// line is pasted. It has nothing of the program's environment.
+func terminal(ctx context.Context, t *testing.T, line string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "sh", "-c", line)
+	cmd.Env = environment()
+	cmd.Stderr = &testLog{t}
+	// Ctrl-C goes to all that the line started: sam removes its containers.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	return cmd
+}
+
+// start-api without a port of its own listens on that of the issuer: the tokens
+// name the address that they come from.
+func TestPortIsTheIssuers(t *testing.T) {
+	text, err := os.ReadFile("../../samconfig.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sections := strings.Split("\n"+string(text), "\n[")
+	served := 0
+	for _, section := range sections {
+		if !strings.Contains(section, ".local_start_api.parameters]") {
+			continue
+		}
+		served++
+		port := "3000" // sam's own default
+		for line := range strings.Lines(section) {
+			if name, value, _ := strings.Cut(line, "="); strings.TrimSpace(name) == "port" {
+				port = strings.TrimSpace(value)
+			}
+		}
+		if "http://127.0.0.1:"+port+"/" != issuer {
+			t.Errorf("port %s in\n[%s", port, section)
+		}
+	}
+	if served == 0 {
+		t.Error("samconfig.toml has no section for start-api")
+	}
+}
+
+func TestLine(t *testing.T) {
+	e := engine{Environment: []string{"DOCKER_HOST=unix:///tmp/a b/s"}, Flags: []string{"--invoke-image", "x"}}
+	for program, want := range map[string]string{
+		"/tree/.tmp/venv-sam/bin/sam": "SAM_CLI_TELEMETRY=0 DOCKER_HOST='unix:///tmp/a b/s' .tmp/venv-sam/bin/sam local start-api --invoke-image x",
+		"/usr/bin/sam":                "SAM_CLI_TELEMETRY=0 DOCKER_HOST='unix:///tmp/a b/s' /usr/bin/sam local start-api --invoke-image x",
+	} {
+		if got := (cli{Root: "/tree", Program: program}).Line(e, "start-api"); got != want {
+			t.Errorf("%s", got)
+		}
+	}
 }
 
 // leaveOut skips the test where a tool is missing. In CI none may be.

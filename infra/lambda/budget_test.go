@@ -63,7 +63,7 @@ var budgets = map[string]cost{
 	"token/replayed_code": {trips: 2, writes: 2},
 	// Rotate, then sign the access token and read the person side by side, then
 	// sign the ID token.
-	"token/refresh_token":          {trips: 3, reads: 1, writes: 1, signs: 2},
+	"token/refresh_token": {trips: 3, reads: 1, writes: 1, signs: 2},
 	// Without openid nothing has to wait for the person.
 	"token/refresh_token_narrowed": {trips: 2, reads: 1, writes: 1, signs: 1},
 	"token/replayed_refresh_token": {trips: 2, writes: 2},

@@ -1,0 +1,185 @@
+// Requests and refusals (RFC 6750).
+
+package verify
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"kmint/pkg/oauth"
+)
+
+type contextKey struct{}
+
+// FromContext returns the claims of the token that Require has verified. false
+// means that the request did not come by Require.
+func FromContext(ctx context.Context) (Claims, bool) {
+	claims, ok := ctx.Value(contextKey{}).(Claims)
+	return claims, ok
+}
+
+// Require lets those requests through to next whose access token counts and has
+// every scope, and refuses all others by itself. Without a scope any token for this
+// API will do. A preflight of CORS has no token: what answers those stands before
+// Require. It panics if a scope can be in no token, as http.Handle does for a
+// pattern that can match nothing.
+func (v *Verifier) Require(next http.Handler, scopes ...string) http.Handler {
+	for _, s := range scopes {
+		if !oauth.ScopeToken(s) {
+			panic("verify: a scope cannot be " + s)
+		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, err := v.Request(r, scopes...)
+		if err != nil {
+			v.Refuse(w, r, err, scopes...)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), contextKey{}, claims)))
+	})
+}
+
+// Request judges a request, for those who cannot use Require. The error is an
+// *oauth.Error, for Refuse to write.
+func (v *Verifier) Request(r *http.Request, scopes ...string) (Claims, error) {
+	token, err := bearer(r)
+	if err != nil {
+		return Claims{}, err
+	}
+	claims, err := v.Verify(r.Context(), token.Reveal())
+	if err != nil {
+		return Claims{}, err
+	}
+	if inBody(r) {
+		return Claims{}, twoMethods()
+	}
+	for _, s := range scopes {
+		if !claims.Scope.Has(s) {
+			return Claims{}, oauth.InsufficientScope.Errorf("The access token was not granted the scope %s.", s)
+		}
+	}
+	return claims, nil
+}
+
+// errNoToken is answered by a bare challenge.
+var errNoToken = oauth.InvalidToken.Errorf("The request has no access token.")
+
+func twoMethods() error {
+	// RFC 6750 §2: "Clients MUST NOT use more than one method to transmit the token
+	// in each request."
+	return oauth.InvalidRequest.Errorf("The request sends the access token by two methods.")
+}
+
+// bearer finds the token in the Authorization header (RFC 6750 §2.1).
+func bearer(r *http.Request) (oauth.Secret, error) {
+	sent := r.Header.Values("Authorization")
+	query, _ := url.ParseQuery(r.URL.RawQuery) // what can be read of it
+	switch inQuery := query.Has("access_token"); {
+	case len(sent) > 1 || inQuery && len(sent) > 0:
+		return "", twoMethods()
+	case inQuery:
+		// RFC 9700 §2.6 and OAuth 2.1 drop the query method of RFC 6750 §2.3: a URL
+		// ends up in logs.
+		return "", oauth.InvalidRequest.Errorf("An access token must not be sent in the URL; send it in the Authorization header.")
+	case len(sent) == 0:
+		return "", errNoToken
+	}
+	scheme, _, _ := strings.Cut(sent[0], " ")
+	if strings.EqualFold(scheme, "DPoP") { // RFC 9449 §7.1
+		return "", oauth.InvalidToken.Errorf("This API does not verify DPoP proofs yet; it takes bearer tokens that are not bound to a key.")
+	}
+	// RFC 6750 §3.1: one who "attempted using an unsupported authentication method"
+	// is told no more than one who sent nothing.
+	token, ok := oauth.BearerToken(oauth.Secret(sent[0]))
+	if !ok {
+		return "", errNoToken
+	}
+	return token, nil
+}
+
+// inBody reports whether a form has a token too (RFC 6750 §2.2). The body can be
+// read once more. Of a longer one than 64 KiB nothing is said.
+func inBody(r *http.Request) bool {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if kind != "application/x-www-form-urlencoded" || r.Body == nil {
+		return false
+	}
+	head, err := io.ReadAll(io.LimitReader(r.Body, maxDocument))
+	rest := io.Reader(r.Body)
+	if err != nil {
+		rest = failed{err}
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), rest), r.Body}
+	form, _ := url.ParseQuery(string(head))
+	return form.Has("access_token")
+}
+
+// failed gives the handler the error that reading its body has met.
+type failed struct{ err error }
+
+func (f failed) Read([]byte) (int, error) { return 0, f.err }
+
+// Refuse answers a request that Request has refused: the status, the challenge of
+// RFC 6750 §3 with the scopes that were asked for, and a JSON body.
+func (v *Verifier) Refuse(w http.ResponseWriter, r *http.Request, err error, scopes ...string) {
+	e := oauth.AsError(err)
+	v.log().InfoContext(r.Context(), "verify: refused", slog.String("code", string(e.Code)), slog.String("reason", e.Reason()))
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	status := e.Code.Status()
+	if status >= http.StatusInternalServerError {
+		header.Set("Retry-After", "1")
+	} else {
+		header.Set("WWW-Authenticate", v.challenge(e, scopes))
+	}
+	// RFC 6750 §3.1: "If the request lacks any authentication information [...], the
+	// resource server SHOULD NOT include an error code or other error information."
+	if e == errNoToken {
+		w.WriteHeader(status)
+		return
+	}
+	header.Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(e.Body())
+}
+
+func (v *Verifier) challenge(e *oauth.Error, scopes []string) string {
+	value := "Bearer realm=" + quoted(v.Audience)
+	if v.Resource != "" {
+		value += ", resource_metadata=" + quoted(v.metadataURL()) // RFC 9728 §5.1
+	}
+	if e == errNoToken {
+		return value
+	}
+	value += ", error=" + quoted(string(e.Code)) + ", error_description=" + quoted(e.Description)
+	if e.Code == oauth.InsufficientScope {
+		value += ", scope=" + quoted(strings.Join(scopes, " "))
+	}
+	return value
+}
+
+// quoted is a quoted-string (RFC 9110 §5.6.4), of printable ASCII alone.
+func quoted(s string) string {
+	b := []byte{'"'}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < 0x20 || c > 0x7e:
+			b = append(b, '?')
+		default:
+			b = append(b, c)
+		}
+	}
+	return string(append(b, '"'))
+}

@@ -24,7 +24,7 @@ func Example() {
 	}
 	read := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		claims, _ := verify.FromContext(r.Context())
-		_, _ = fmt.Fprintf(w, "%s may %s\n", claims.ClientID, claims.Scope)
+		_, _ = fmt.Fprintf(w, "%s may %s", claims.ClientID, claims.Scope)
 	})
 	write := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusCreated)
@@ -41,13 +41,17 @@ func Example() {
 		}
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, r)
+		if w.Code == http.StatusOK {
+			fmt.Println(w.Code, w.Body)
+			return
+		}
 		fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
 	}
 	ask("GET", "Bearer "+token)
 	ask("GET", "")
 	ask("POST", "Bearer "+token)
 	// Output:
-	// 200
+	// 200 demo-service may read:orders
 	// 401 Bearer realm="https://orders.example.com/", resource_metadata="https://orders.example.com/.well-known/oauth-protected-resource"
 	// 403 Bearer realm="https://orders.example.com/", resource_metadata="https://orders.example.com/.well-known/oauth-protected-resource", error="insufficient_scope", error_description="The access token was not granted the scope write:orders.", scope="write:orders"
 }

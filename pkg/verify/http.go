@@ -148,9 +148,19 @@ func (v *Verifier) Refuse(w http.ResponseWriter, r *http.Request, err error, sco
 		w.WriteHeader(status)
 		return
 	}
-	header.Set("Content-Type", "application/json")
+	write(w, status, e.Body())
+}
+
+// write answers with a JSON document.
+func write(w http.ResponseWriter, status int, document any) {
+	body, err := json.Marshal(document)
+	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(e.Body())
+	_, _ = w.Write(body)
 }
 
 func (v *Verifier) challenge(e *oauth.Error, scopes []string) string {

@@ -3,7 +3,6 @@
 package verify
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -52,8 +51,7 @@ func (v *Verifier) ServeMetadata(w http.ResponseWriter, r *http.Request) {
 	}
 	header.Set("Access-Control-Allow-Origin", "*") // it is public
 	header.Set("Cache-Control", "public, max-age=3600")
-	header.Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(Metadata{
+	write(w, http.StatusOK, Metadata{
 		Resource:             v.Resource,
 		AuthorizationServers: []string{v.Issuer},
 		ScopesSupported:      v.Scopes,

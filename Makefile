@@ -38,7 +38,7 @@ help:
 	@echo 'make soak        the tests with races in them, SOAK (20) times'
 	@echo 'make vuln        known vulnerabilities in what we depend on'
 	@echo 'make build       the Lambda functions, GOARCH=arm64 or amd64'
-	@echo 'make sam-check   the SAM template: validate, lint, build'
+	@echo 'make sam-check   the SAM templates: validate, lint, build'
 	@echo 'make sam-local   backends for sam local invoke'
 	@echo 'make deploy      build, deploy and import SEED into the stack STACK'
 
@@ -120,7 +120,8 @@ CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -trimpath -buildvcs=false -ta
 endef
 
 # SAM. The checks need neither network nor AWS credentials. `sam validate` does
-# not run the transform that CloudFormation will, so the last two lines do.
+# not run the transform that CloudFormation will, so the last two lines of each
+# half do. The second half is the example's.
 .PHONY: sam-check
 sam-check: $(CHECKED_SAM)
 	$(CHECKED_SAM) validate --lint
@@ -129,6 +130,11 @@ sam-check: $(CHECKED_SAM)
 	$(CFN_LINT) .aws-sam/build/template.yaml
 	.tmp/venv-sam/bin/python infra/tools/transform.py template.yaml > .tmp/transformed.json
 	$(CFN_LINT) .tmp/transformed.json
+	$(CHECKED_SAM) validate --lint --region us-east-1 --template infra/examples/api/template.yaml
+	$(CFN_LINT) infra/examples/api/template.yaml
+	GOARCH=$(GOARCH) $(CHECKED_SAM) build --build-in-source --template infra/examples/api/template.yaml --build-dir .tmp/sam-api --parameter-overrides Arch=$(ARCH)
+	.tmp/venv-sam/bin/python infra/tools/transform.py infra/examples/api/template.yaml > .tmp/transformed-api.json
+	$(CFN_LINT) .tmp/transformed-api.json
 
 # What checkov finds, but for what .checkov.yaml accepts.
 .PHONY: checkov

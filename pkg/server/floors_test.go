@@ -22,9 +22,12 @@ import (
 //	               |
 //	floor 3     clientauth  policy  login  session  token    keys  seed    dynamo  bolt
 //	               '-----------'------.-------'-------'--------'-----'-------'-----'
-//	floor 2                         store            web   gateway    kms   localkey
-//	                                  |               |                 |
-//	floor 1                         oauth <-----------'       jwt <-----'        config
+//	floor 2                         store            web   gateway    kms   localkey    verify
+//	                                  |               |                 |                 |
+//	floor 1                         oauth <-----------'       jwt <-----'        config   '-> oauth, jwt
+//
+// verify has a door of its own: others' programs and infra/examples use it, and
+// nothing in the house does.
 var floors = map[string]string{
 	"oauth":  "",
 	"jwt":    "",
@@ -35,6 +38,7 @@ var floors = map[string]string{
 	"gateway":  "",
 	"kms":      "jwt",
 	"localkey": "jwt",
+	"verify":   "oauth jwt",
 
 	"clientauth": "oauth store",
 	"policy":     "oauth store",
@@ -58,7 +62,7 @@ var floors = map[string]string{
 var testOnly = []string{"store/storetest"}
 
 // Only these see HTTP: those that write answers, and those that pass them on.
-var writers = []string{"web", "gateway", "grant", "authorize", "userinfo", "discovery", "server"}
+var writers = []string{"web", "gateway", "verify", "grant", "authorize", "userinfo", "discovery", "server"}
 
 func TestArrowsGoDown(t *testing.T) {
 	found := map[string]bool{}

@@ -28,7 +28,8 @@ import (
 var implied = map[string][]string{
 	"store.Clients":        {"dynamodb:GetItem ConfigTable client#*"},
 	"store.APIs":           {"dynamodb:GetItem ConfigTable api#*"},
-	"store.ServerSettings": {"dynamodb:GetItem ConfigTable server", "dynamodb:GetItem ConfigTable issuer"},
+	"store.ServerSettings": {"dynamodb:GetItem ConfigTable server"},
+	"store.Issuers":        {"dynamodb:GetItem ConfigTable issuer"},
 	"store.RegistryReader": {"dynamodb:GetItem ConfigTable keys"},
 	"store.Users":          {"dynamodb:GetItem UsersTable user#*"},
 	"store.Logins":         {"dynamodb:GetItem UsersTable login#*"},
@@ -91,7 +92,7 @@ func TestTemplateRefuses(t *testing.T) {
 		"an action more":              {"Action: dynamodb:UpdateItem\n", "Action: [dynamodb:UpdateItem, dynamodb:PutItem]\n", "TokenFunction may dynamodb:PutItem GrantsTable grant#*, which"},
 		"an action less":              {"Action: [dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem]", "Action: [dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem]", "AuthorizeFunction needs dynamodb:DeleteItem GrantsTable session#*"},
 		"an action by pattern":        {"Action: dynamodb:UpdateItem\n", "Action: dynamodb:Update*\n", "TokenFunction may dynamodb:Update* GrantsTable grant#*, which"},
-		"a kind of item more":         {`["client#*", issuer, server, keys]`, `["client#*", "api#*", issuer, server, keys]`, "UserinfoFunction may dynamodb:GetItem ConfigTable api#*, which"},
+		"a kind of item more":         {`["client#*", issuer, keys]`, `["client#*", "api#*", issuer, keys]`, "UserinfoFunction may dynamodb:GetItem ConfigTable api#*, which"},
 		"a kind of item less":         {`["user#*", "login#*"]`, `["user#*"]`, "AuthorizeFunction needs dynamodb:GetItem UsersTable login#*"},
 		"every item":                  {`["grant#*"]`, `["*"]`, "TokenFunction may dynamodb:UpdateItem GrantsTable *, which"},
 		"another table":               {"Resource: !GetAtt UsersTable.Arn", "Resource: !GetAtt ConfigTable.Arn", "TokenFunction may dynamodb:GetItem ConfigTable user#*, which"},

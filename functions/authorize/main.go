@@ -30,7 +30,7 @@ func main() {
 	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable, UsersTable: env.UsersTable, GrantsTable: env.GrantsTable}
 	authorize := server.Authorize{
 		Issuer:  env.Issuer,
-		Clients: db, APIs: db, Settings: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
+		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
 		MAC: &kms.MAC{Client: kms.NewClient(sdk), Key: env.MACKey},
 		Now: time.Now, Log: env.Logger(version),
 	}

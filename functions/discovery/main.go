@@ -29,7 +29,7 @@ func main() {
 	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable}
 	discovery := server.Discovery{
 		Issuer: env.Issuer, TokenPath: env.TokenPath,
-		Settings: db, Registry: db,
+		Issuers: db, Registry: db,
 		Now: time.Now, Log: env.Logger(version),
 	}
 	lambda.Start(gateway.Proxy(discovery.Handler()))

@@ -30,7 +30,7 @@ func main() {
 	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable, UsersTable: env.UsersTable, GrantsTable: env.GrantsTable}
 	token := server.Token{
 		Issuer: env.Issuer, TokenPath: env.TokenPath,
-		Clients: db, APIs: db, Settings: db, Registry: db, Grants: db, Users: db,
+		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Grants: db, Users: db,
 		PrivateKey: kms.Signer{Client: kms.NewClient(sdk)},
 		Now:        time.Now, Log: env.Logger(version),
 	}

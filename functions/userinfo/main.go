@@ -29,7 +29,7 @@ func main() {
 	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable, UsersTable: env.UsersTable, GrantsTable: env.GrantsTable}
 	userinfo := server.Userinfo{
 		Issuer:  env.Issuer,
-		Clients: db, Settings: db, Registry: db, Grants: db, Users: db,
+		Clients: db, Issuers: db, Registry: db, Grants: db, Users: db,
 		Now: time.Now, Log: env.Logger(version),
 	}
 	lambda.Start(gateway.Proxy(userinfo.Handler()))

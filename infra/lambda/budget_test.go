@@ -156,18 +156,18 @@ func (r *rig) handlers(m *meter) (map[string]gateway.Function, *bytes.Buffer) {
 	return map[string]gateway.Function{
 		"token": gateway.Proxy(server.Token{
 			TokenPath: "/oauth2/token",
-			Clients:   db, APIs: db, Settings: db, Registry: db, Grants: db, Users: db,
+			Clients:   db, APIs: db, Settings: db, Issuers: db, Registry: db, Grants: db, Users: db,
 			PrivateKey: kms.Signer{Client: keys}, Now: time.Now, Log: log,
 		}.Handler()),
 		"authorize": gateway.Proxy(server.Authorize{
-			Clients: db, APIs: db, Settings: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
+			Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
 			MAC: &kms.MAC{Client: keys, Key: r.macKey}, Now: time.Now, Log: log,
 		}.Handler()),
 		"userinfo": gateway.Proxy(server.Userinfo{
-			Clients: db, Settings: db, Registry: db, Grants: db, Users: db, Now: time.Now, Log: log,
+			Clients: db, Issuers: db, Registry: db, Grants: db, Users: db, Now: time.Now, Log: log,
 		}.Handler()),
 		"discovery": gateway.Proxy(server.Discovery{
-			TokenPath: "/oauth/token", Settings: db, Registry: db, Now: time.Now, Log: log,
+			TokenPath: "/oauth/token", Issuers: db, Registry: db, Now: time.Now, Log: log,
 		}.Handler()),
 	}, out
 }

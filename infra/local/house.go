@@ -94,24 +94,24 @@ func (h *house) functions(tokenPath string) map[string]http.Handler {
 	return map[string]http.Handler{
 		"TokenFunction": server.Token{
 			Issuer: issuer, TokenPath: tokenPath,
-			Clients: s, APIs: s, Settings: s, Registry: s, Grants: s, Users: s,
+			Clients: s, APIs: s, Settings: s, Issuers: s, Registry: s, Grants: s, Users: s,
 			PrivateKey: h.keys,
 			Now:        now, Log: log,
 		}.Handler(),
 		"AuthorizeFunction": server.Authorize{
 			Issuer:  issuer,
-			Clients: s, APIs: s, Settings: s, Registry: s, Users: s, Logins: s, Attempts: s, Sessions: s, Codes: s,
+			Clients: s, APIs: s, Settings: s, Issuers: s, Registry: s, Users: s, Logins: s, Attempts: s, Sessions: s, Codes: s,
 			MAC: h.keys,
 			Now: now, Log: log,
 		}.Handler(),
 		"UserinfoFunction": server.Userinfo{
 			Issuer:  issuer,
-			Clients: s, Settings: s, Registry: s, Grants: s, Users: s,
+			Clients: s, Issuers: s, Registry: s, Grants: s, Users: s,
 			Now: now, Log: log,
 		}.Handler(),
 		"DiscoveryFunction": server.Discovery{
 			Issuer: issuer, TokenPath: h.cfg.AnnouncedTokenPath(),
-			Settings: s, Registry: s,
+			Issuers: s, Registry: s,
 			Now: now, Log: log,
 		}.Handler(),
 	}

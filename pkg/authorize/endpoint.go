@@ -43,8 +43,8 @@ import (
 
 // An Endpoint is the authorization endpoint.
 type Endpoint struct {
-	// Server knows the issuer and the settings.
-	Server store.ServerSettings
+	Issuers  store.Issuers
+	Settings store.ServerSettings
 	// Keys are those that ID tokens are signed with.
 	Keys     jwt.KeySet
 	Clients  store.Clients
@@ -64,7 +64,7 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	issuer, err := e.Server.Issuer(ctx)
+	issuer, err := e.Issuers.Issuer(ctx)
 	if err != nil {
 		return busy(fmt.Errorf("authorize: issuer: %w", err))
 	}

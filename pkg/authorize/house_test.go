@@ -99,7 +99,7 @@ func newHouse(t *testing.T, issuer string) *house {
 		}
 	}
 	endpoint := authorize.Endpoint{
-		Server: h.store, Keys: h.keys, Clients: h.store, APIs: h.store, Codes: h.store, Now: now,
+		Issuers: h.store, Settings: h.store, Keys: h.keys, Clients: h.store, APIs: h.store, Codes: h.store, Now: now,
 		Login:    login.Authenticator{Logins: h.store, Users: h.store, Attempts: h.store, Now: now},
 		Sessions: session.Keeper{Sessions: h.store, Users: h.store, Now: now},
 		Seal:     session.Sealer{MAC: &h.mac, Now: now},

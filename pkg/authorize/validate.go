@@ -196,7 +196,7 @@ func (e Endpoint) api(ctx context.Context, t target, asked []string, scope oauth
 	if scope.Has(oauth.OpenID) && len(asked) == 1 && asked[0] == token.UserinfoAudience(t.issuer) {
 		return nil, nil
 	}
-	settings, err := e.Server.Settings(ctx)
+	settings, err := e.Settings.Settings(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("authorize: settings: %w", err)
 	}

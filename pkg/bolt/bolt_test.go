@@ -12,7 +12,7 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Stores {
 		s := open(t, filepath.Join(t.TempDir(), "kmint.db"))
 		return storetest.Stores{
-			Clients: s, APIs: s, Server: s, Config: s, Registries: s, Users: s, Logins: s, People: s,
+			Clients: s, APIs: s, Server: s, Issuers: s, Config: s, Registries: s, Users: s, Logins: s, People: s,
 			Sessions: s, Attempts: s, Codes: s, Reader: s, Grants: s,
 		}
 	})

@@ -12,6 +12,7 @@ var (
 	_ store.Clients        = (*Store)(nil)
 	_ store.APIs           = (*Store)(nil)
 	_ store.ServerSettings = (*Store)(nil)
+	_ store.Issuers        = (*Store)(nil)
 	_ store.ConfigWriter   = (*Store)(nil)
 	_ store.Registries     = (*Store)(nil)
 )

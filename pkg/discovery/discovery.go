@@ -57,8 +57,8 @@ type KeySet interface {
 
 // An Endpoint serves the well-known documents.
 type Endpoint struct {
-	Server store.ServerSettings
-	Keys   KeySet
+	Issuers store.Issuers
+	Keys    KeySet
 	// TokenPath is the path announced for the token endpoint.
 	TokenPath string
 	// GrantTypes are those that the token endpoint serves.
@@ -67,7 +67,7 @@ type Endpoint struct {
 
 // Metadata serves the provider metadata. It is a web.Handler.
 func (e Endpoint) Metadata(w http.ResponseWriter, r *http.Request) error {
-	issuer, err := e.Server.Issuer(r.Context())
+	issuer, err := e.Issuers.Issuer(r.Context())
 	if err != nil {
 		return web.Busy(fmt.Errorf("discovery: issuer: %w", err), store.ErrBusy)
 	}

@@ -11,6 +11,7 @@ var (
 	_ store.Clients        = (*Store)(nil)
 	_ store.APIs           = (*Store)(nil)
 	_ store.ServerSettings = (*Store)(nil)
+	_ store.Issuers        = (*Store)(nil)
 	_ store.ConfigWriter   = (*Store)(nil)
 )
 

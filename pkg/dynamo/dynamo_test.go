@@ -20,7 +20,7 @@ func TestStore(t *testing.T) {
 		// Thirty-two racers, on a machine that may have other things to do.
 		s.Timeout = 10 * time.Second
 		return storetest.Stores{
-			Clients: s, APIs: s, Server: s, Config: s, Registries: s, Users: s, Logins: s, People: s,
+			Clients: s, APIs: s, Server: s, Issuers: s, Config: s, Registries: s, Users: s, Logins: s, People: s,
 			Sessions: s, Attempts: s, Codes: s, Reader: s, Grants: s,
 		}
 	})

@@ -14,8 +14,8 @@ import (
 // ClientCredentials serves client_credentials. It spends nothing and stores
 // nothing; RFC 6749 §4.4.3: "A refresh token SHOULD NOT be included."
 type ClientCredentials struct {
-	APIs   store.APIs
-	Server store.ServerSettings
+	APIs     store.APIs
+	Settings store.ServerSettings
 }
 
 var _ Grant = ClientCredentials{}
@@ -30,7 +30,7 @@ func (g ClientCredentials) Authorize(ctx context.Context, client store.Client, r
 	if err != nil {
 		return Result{}, err
 	}
-	settings, err := g.Server.Settings(ctx)
+	settings, err := g.Settings.Settings(ctx)
 	if err != nil {
 		return Result{}, err
 	}

@@ -112,11 +112,11 @@ func open(t *testing.T) *house {
 	_, err = keys.First(t.Context(), h.store, key, h.now)
 	h.must(err)
 
-	cache := store.NewCache(h.store, h.store, h.store, h.store, h.clock)
+	cache := store.NewCache(h.store, h.store, h.store, h.store, h.store, h.clock)
 	endpoint := grant.Endpoint{
 		Clients: clientauth.Authenticator{Clients: cache},
 		APIs:    cache,
-		Issuer:  token.Issuer{Server: cache, Signer: &keys.Ring{Registry: cache, Private: h}, Now: h.clock},
+		Issuer:  token.Issuer{Issuers: cache, Signer: &keys.Ring{Registry: cache, Private: h}, Now: h.clock},
 		Grants: map[string]grant.Grant{
 			oauth.AuthorizationCode: grant.AuthorizationCode{Grants: h.store, Now: h.clock},
 			oauth.RefreshToken:      grant.RefreshToken{Grants: h.store, Users: h.store, Now: h.clock},

@@ -90,7 +90,7 @@ func (r *registry) set(entries ...store.SigningKey) {
 
 // cached puts the cache of the functions before a registry. Its clock stands.
 func cached(r *registry) *store.Cache {
-	return store.NewCache(nil, nil, nil, r, func() time.Time { return epoch })
+	return store.NewCache(nil, nil, nil, nil, r, func() time.Time { return epoch })
 }
 
 func TestNewRefuses(t *testing.T) {

@@ -34,7 +34,7 @@ func empty(t *testing.T) *bolt.Store {
 // The answer says what to do, and no cache keeps it.
 func TestBeforeTheImport(t *testing.T) {
 	db, log := empty(t), slog.New(slog.NewTextHandler(io.Discard, nil))
-	h := server.Discovery{Settings: db, Registry: db, TokenPath: "/oauth/token", Now: time.Now, Log: log}.Handler()
+	h := server.Discovery{Issuers: db, Registry: db, TokenPath: "/oauth/token", Now: time.Now, Log: log}.Handler()
 	for _, path := range []string{"/.well-known/openid-configuration", "/.well-known/jwks.json"} {
 		w := ask(h, http.MethodGet, path)
 		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("Retry-After") == "" ||
@@ -45,7 +45,7 @@ func TestBeforeTheImport(t *testing.T) {
 	if err := db.PutIssuer(t.Context(), issuer); err != nil {
 		t.Fatal(err)
 	}
-	h = server.Discovery{Settings: db, Registry: db, TokenPath: "/oauth/token", Now: time.Now, Log: log}.Handler()
+	h = server.Discovery{Issuers: db, Registry: db, TokenPath: "/oauth/token", Now: time.Now, Log: log}.Handler()
 	if w := ask(h, http.MethodGet, "/.well-known/openid-configuration"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), issuer) {
 		t.Errorf("afterwards: %d %s", w.Code, w.Body)
 	}
@@ -55,7 +55,7 @@ func TestBeforeTheImport(t *testing.T) {
 // be outside the edge, and make a browser post a password again.
 func TestPathsAreWhole(t *testing.T) {
 	db, log := empty(t), slog.New(slog.NewTextHandler(io.Discard, nil))
-	f := server.Authorize{Issuer: issuer, Clients: db, APIs: db, Settings: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db, Registry: db, Now: time.Now, Log: log}.Handler()
+	f := server.Authorize{Issuer: issuer, Clients: db, APIs: db, Settings: db, Issuers: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db, Registry: db, Now: time.Now, Log: log}.Handler()
 	for _, path := range []string{"//authorize", "/x/../authorize", "/authorize/", "/other"} {
 		w := ask(f, http.MethodPost, path)
 		if w.Code != http.StatusNotFound || w.Header().Get("Location") != "" || w.Header().Get("Cache-Control") != "no-store" {
@@ -78,7 +78,7 @@ func TestStrictTransportSecurity(t *testing.T) {
 		"https://127.0.0.1:3000/":    "",
 		"http://localhost:3000/":     "",
 	} {
-		h := server.Discovery{Issuer: issuer, Settings: db, Registry: db, Now: time.Now, Log: log}.Handler()
+		h := server.Discovery{Issuer: issuer, Issuers: db, Registry: db, Now: time.Now, Log: log}.Handler()
 		if got := ask(h, http.MethodGet, "/.well-known/jwks.json").Header().Get("Strict-Transport-Security"); got != want {
 			t.Errorf("%q: %q", issuer, got)
 		}

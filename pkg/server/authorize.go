@@ -21,6 +21,7 @@ type Authorize struct {
 	Clients  store.Clients
 	APIs     store.APIs
 	Settings store.ServerSettings
+	Issuers  store.Issuers
 	Registry store.RegistryReader
 	Users    store.Users
 	Logins   store.Logins
@@ -35,9 +36,10 @@ type Authorize struct {
 
 // Handler serves the authorization endpoint.
 func (f Authorize) Handler() http.Handler {
-	cache := store.NewCache(f.Clients, f.APIs, f.Settings, f.Registry, f.Now)
+	cache := store.NewCache(f.Clients, f.APIs, f.Settings, f.Issuers, f.Registry, f.Now)
 	endpoint := authorize.Endpoint{
-		Server:   named{cache, f.Issuer},
+		Issuers:  named{cache, f.Issuer},
+		Settings: cache,
 		Keys:     &keys.Ring{Registry: cache},
 		Clients:  cache,
 		APIs:     cache,

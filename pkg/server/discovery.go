@@ -19,7 +19,7 @@ type Discovery struct {
 	// TokenPath is the path announced for the token endpoint.
 	TokenPath string
 
-	Settings store.ServerSettings
+	Issuers  store.Issuers
 	Registry store.RegistryReader
 
 	Now func() time.Time
@@ -28,9 +28,9 @@ type Discovery struct {
 
 // Handler serves the well-known documents.
 func (f Discovery) Handler() http.Handler {
-	cache := store.NewCache(nil, nil, f.Settings, f.Registry, f.Now)
+	cache := store.NewCache(nil, nil, nil, f.Issuers, f.Registry, f.Now)
 	endpoint := discovery.Endpoint{
-		Server:    named{cache, f.Issuer},
+		Issuers:   named{cache, f.Issuer},
 		Keys:      &keys.Ring{Registry: cache},
 		TokenPath: f.TokenPath,
 		// Those that Token serves: this function cannot ask it.

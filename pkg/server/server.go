@@ -14,10 +14,10 @@ import (
 	"kmint/pkg/web"
 )
 
-// named reads the settings, and takes the issuer from the environment where it
-// stands there: a record cannot overrule what the owner has deployed.
+// named takes the issuer from the environment where it stands there: a record
+// cannot overrule what the owner has deployed.
 type named struct {
-	store.ServerSettings
+	record store.Issuers
 	issuer string
 }
 
@@ -25,7 +25,7 @@ func (n named) Issuer(ctx context.Context) (string, error) {
 	if n.issuer != "" {
 		return n.issuer, nil
 	}
-	issuer, err := n.ServerSettings.Issuer(ctx)
+	issuer, err := n.record.Issuer(ctx)
 	if errors.Is(err, store.ErrNotFound) {
 		return "", oauth.TemporarilyUnavailable.Errorf("The server is not set up yet: its owner has to run kmint import.").Because(err)
 	}

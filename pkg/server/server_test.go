@@ -73,7 +73,7 @@ func build(t *testing.T) http.Handler {
 	mux := http.NewServeMux()
 	token := server.Token{
 		Issuer: issuer, TokenPath: "/own/path",
-		Clients: db, APIs: db, Settings: db, Registry: db, Grants: db, Users: db,
+		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Grants: db, Users: db,
 		PrivateKey: local, Now: time.Now, Log: log,
 	}.Handler()
 	for _, path := range []string{"/oauth/token", "/token", "/v1/token", "/own/path"} {
@@ -81,16 +81,16 @@ func build(t *testing.T) http.Handler {
 	}
 	mux.Handle("/authorize", server.Authorize{
 		Issuer:  issuer,
-		Clients: db, APIs: db, Settings: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
+		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
 		MAC: local, Now: time.Now, Log: log,
 	}.Handler())
 	mux.Handle("/userinfo", server.Userinfo{
 		Issuer:  issuer,
-		Clients: db, Settings: db, Registry: db, Grants: db, Users: db,
+		Clients: db, Issuers: db, Registry: db, Grants: db, Users: db,
 		Now: time.Now, Log: log,
 	}.Handler())
 	mux.Handle("/.well-known/", server.Discovery{
-		Issuer: issuer, TokenPath: "/own/path", Settings: db, Registry: db, Now: time.Now, Log: log,
+		Issuer: issuer, TokenPath: "/own/path", Issuers: db, Registry: db, Now: time.Now, Log: log,
 	}.Handler())
 	return mux
 }

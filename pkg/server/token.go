@@ -25,6 +25,7 @@ type Token struct {
 	Clients    store.Clients
 	APIs       store.APIs
 	Settings   store.ServerSettings
+	Issuers    store.Issuers
 	Registry   store.RegistryReader
 	Grants     store.Grants
 	Users      store.Users
@@ -36,17 +37,16 @@ type Token struct {
 
 // Handler serves the token endpoint.
 func (f Token) Handler() http.Handler {
-	cache := store.NewCache(f.Clients, f.APIs, f.Settings, f.Registry, f.Now)
-	settings := named{cache, f.Issuer}
+	cache := store.NewCache(f.Clients, f.APIs, f.Settings, f.Issuers, f.Registry, f.Now)
 	endpoint := grant.Endpoint{
 		Clients: clientauth.Authenticator{Clients: cache},
 		APIs:    cache,
 		Grants: map[string]grant.Grant{
 			oauth.AuthorizationCode: grant.AuthorizationCode{Grants: f.Grants, Now: f.Now},
-			oauth.ClientCredentials: grant.ClientCredentials{APIs: cache, Server: settings},
+			oauth.ClientCredentials: grant.ClientCredentials{APIs: cache, Settings: cache},
 			oauth.RefreshToken:      grant.RefreshToken{Grants: f.Grants, Users: f.Users, Now: f.Now},
 		},
-		Issuer: token.Issuer{Server: settings, Signer: &keys.Ring{Registry: cache, Private: f.PrivateKey}, Now: f.Now},
+		Issuer: token.Issuer{Issuers: named{cache, f.Issuer}, Signer: &keys.Ring{Registry: cache, Private: f.PrivateKey}, Now: f.Now},
 	}
 	// RFC 6749 §3.2: "The client MUST use the HTTP "POST" method when making
 	// access token requests."

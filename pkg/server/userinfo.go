@@ -17,7 +17,7 @@ type Userinfo struct {
 	Issuer string
 
 	Clients  store.Clients
-	Settings store.ServerSettings
+	Issuers  store.Issuers
 	Registry store.RegistryReader
 	Grants   store.GrantReader
 	Users    store.Users
@@ -28,9 +28,9 @@ type Userinfo struct {
 
 // Handler serves the UserInfo endpoint.
 func (f Userinfo) Handler() http.Handler {
-	cache := store.NewCache(f.Clients, nil, f.Settings, f.Registry, f.Now)
+	cache := store.NewCache(f.Clients, nil, nil, f.Issuers, f.Registry, f.Now)
 	endpoint := userinfo.Endpoint{
-		Server:  named{cache, f.Issuer},
+		Issuers: named{cache, f.Issuer},
 		Keys:    &keys.Ring{Registry: cache},
 		Clients: cache,
 		Grants:  f.Grants,

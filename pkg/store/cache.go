@@ -33,6 +33,7 @@ type Cache struct {
 	clients  Clients
 	apis     APIs
 	server   ServerSettings
+	issuers  Issuers
 	registry RegistryReader
 
 	client   *memory[Client]
@@ -46,14 +47,15 @@ var (
 	_ Clients        = (*Cache)(nil)
 	_ APIs           = (*Cache)(nil)
 	_ ServerSettings = (*Cache)(nil)
+	_ Issuers        = (*Cache)(nil)
 	_ RegistryReader = (*Cache)(nil)
 )
 
 // NewCache makes a cache in front of the readers. One that its caller never asks
 // for may be nil. now is the clock.
-func NewCache(clients Clients, apis APIs, server ServerSettings, registry RegistryReader, now func() time.Time) *Cache {
+func NewCache(clients Clients, apis APIs, server ServerSettings, issuers Issuers, registry RegistryReader, now func() time.Time) *Cache {
 	return &Cache{
-		clients: clients, apis: apis, server: server, registry: registry,
+		clients: clients, apis: apis, server: server, issuers: issuers, registry: registry,
 		client:   newMemory[Client](maxRecords, now),
 		api:      newMemory[API](maxRecords, now),
 		settings: newMemory[Settings](1, now),
@@ -80,7 +82,7 @@ func (c *Cache) Settings(ctx context.Context) (Settings, error) {
 
 // Issuer reads the issuer record.
 func (c *Cache) Issuer(ctx context.Context) (string, error) {
-	return c.issuer.get("", func() (string, error) { return c.server.Issuer(ctx) }, nil)
+	return c.issuer.get("", func() (string, error) { return c.issuers.Issuer(ctx) }, nil)
 }
 
 // Registry reads the signing-key registry. None written is a miss.

@@ -126,7 +126,7 @@ func TestCache(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			now := time.Unix(1_900_000_000, 0)
 			s := &source{clients: map[string]store.Client{}}
-			c := store.NewCache(s, s, s, s, func() time.Time { return now })
+			c := store.NewCache(s, s, s, s, s, func() time.Time { return now })
 			want := func(what, value string, reads int) {
 				t.Helper()
 				got, err := test.get(c)
@@ -171,7 +171,7 @@ func TestCache(t *testing.T) {
 func TestCacheIsBounded(t *testing.T) {
 	now := time.Now()
 	s := &source{clients: map[string]store.Client{"x": {ID: "x"}}}
-	c := store.NewCache(s, nil, nil, nil, func() time.Time { return now })
+	c := store.NewCache(s, nil, nil, nil, nil, func() time.Time { return now })
 	ask := func(id string) {
 		_, _ = c.Client(t.Context(), id) // the count alone matters here
 	}
@@ -205,7 +205,7 @@ func TestCacheIsBounded(t *testing.T) {
 // What was being read while it was forgotten is not remembered.
 func TestCacheForgetsWhatIsBeingRead(t *testing.T) {
 	s := &source{registry: store.Registry{Version: 1}}
-	c := store.NewCache(nil, nil, nil, s, time.Now)
+	c := store.NewCache(nil, nil, nil, nil, s, time.Now)
 	s.during = func() {
 		s.during = nil
 		s.registry.Version = 2
@@ -225,7 +225,7 @@ func TestCacheForgetsWhatIsBeingRead(t *testing.T) {
 func TestCacheAge(t *testing.T) {
 	now := time.Now()
 	s := &source{issuer: "first"}
-	c := store.NewCache(nil, nil, s, nil, func() time.Time { return now })
+	c := store.NewCache(nil, nil, s, s, nil, func() time.Time { return now })
 	s.during = func() { now = now.Add(store.MaxAge - 1) }
 	for _, step := range []struct {
 		passes time.Duration
@@ -257,7 +257,7 @@ func (l *locked) Registry(ctx context.Context) (store.Registry, error) {
 
 func TestCacheRace(t *testing.T) {
 	s := &locked{source: source{clients: map[string]store.Client{"x": {ID: "x"}}, registry: store.Registry{Version: 1}}}
-	c := store.NewCache(s, nil, nil, s, time.Now)
+	c := store.NewCache(s, nil, nil, nil, s, time.Now)
 	var all sync.WaitGroup
 	for i := range 32 {
 		all.Go(func() {

@@ -104,10 +104,14 @@ type APIs interface {
 	API(ctx context.Context, identifier string) (API, error)
 }
 
-// ServerSettings reads the settings and the issuer record.
+// ServerSettings reads the settings.
 type ServerSettings interface {
 	// Settings returns the zero value where none were written.
 	Settings(ctx context.Context) (Settings, error)
+}
+
+// Issuers reads the issuer record.
+type Issuers interface {
 	// Issuer is the issuer identifier (RFC 8414 §2). ErrNotFound if none was
 	// written.
 	Issuer(ctx context.Context) (string, error)

@@ -47,16 +47,16 @@ type Person struct {
 
 // An Issuer signs tokens.
 type Issuer struct {
-	// Server knows the iss.
-	Server store.ServerSettings
-	Signer jwt.Signer
-	Now    func() time.Time
+	// Issuers knows the iss.
+	Issuers store.Issuers
+	Signer  jwt.Signer
+	Now     func() time.Time
 }
 
 // Issue signs the access token and, with openid, the ID token, side by side.
 // The optional at_hash is left out, so neither has to wait for the other.
 func (i Issuer) Issue(ctx context.Context, a Authorization) (oauth.TokenResponse, error) {
-	iss, err := i.Server.Issuer(ctx)
+	iss, err := i.Issuers.Issuer(ctx)
 	if err != nil {
 		return oauth.TokenResponse{}, fmt.Errorf("token: issuer: %w", err)
 	}

@@ -22,8 +22,7 @@ const issuer = "https://auth.example.com/"
 // server answers with the one issuer.
 type server struct{}
 
-func (server) Settings(context.Context) (store.Settings, error) { return store.Settings{}, nil }
-func (server) Issuer(context.Context) (string, error)           { return issuer, nil }
+func (server) Issuer(context.Context) (string, error) { return issuer, nil }
 
 // signer is a key in memory that counts, and fails when told to.
 type signer struct {
@@ -69,7 +68,7 @@ func person(claims map[string]any, err error) *token.Person {
 
 func TestIssueForAClient(t *testing.T) {
 	s := newSigner(t)
-	i := token.Issuer{Server: server{}, Signer: s, Now: func() time.Time { return now }}
+	i := token.Issuer{Issuers: server{}, Signer: s, Now: func() time.Time { return now }}
 	response, err := i.Issue(t.Context(), token.Authorization{
 		ClientID: "c", Subject: "c", Scope: oauth.Scope{"read"}, Audience: []string{"https://api/"}, Lifetime: time.Hour,
 	})
@@ -105,7 +104,7 @@ func TestIssueForAClient(t *testing.T) {
 
 func TestIssueForAPerson(t *testing.T) {
 	s := newSigner(t)
-	i := token.Issuer{Server: server{}, Signer: s, Now: func() time.Time { return now }}
+	i := token.Issuer{Issuers: server{}, Signer: s, Now: func() time.Time { return now }}
 	a := token.Authorization{
 		GrantID: "g", ClientID: "c", Subject: "u", Scope: oauth.Scope{"openid", "email"}, Audience: []string{"https://api/"}, Lifetime: time.Hour,
 		// A profile can never speak for the protocol.
@@ -136,7 +135,7 @@ func TestIssueForAPerson(t *testing.T) {
 
 func TestWithoutOpenIDThereIsNoIDToken(t *testing.T) {
 	s := newSigner(t)
-	i := token.Issuer{Server: server{}, Signer: s, Now: func() time.Time { return now }}
+	i := token.Issuer{Issuers: server{}, Signer: s, Now: func() time.Time { return now }}
 	a := token.Authorization{ClientID: "c", Subject: "u", Scope: oauth.Scope{"read"}, Audience: []string{"https://api/"}, Person: person(nil, nil)}
 	response, err := i.Issue(t.Context(), a)
 	if err != nil || response.IDToken != "" {
@@ -152,7 +151,7 @@ func TestWithoutOpenIDThereIsNoIDToken(t *testing.T) {
 func TestAFailedSignatureYieldsNothing(t *testing.T) {
 	s := newSigner(t)
 	s.err = errors.New("throttled")
-	i := token.Issuer{Server: server{}, Signer: s, Now: func() time.Time { return now }}
+	i := token.Issuer{Issuers: server{}, Signer: s, Now: func() time.Time { return now }}
 	a := token.Authorization{ClientID: "c", Subject: "u", Scope: oauth.Scope{"openid"}, Person: person(nil, nil)}
 	if response, err := i.Issue(t.Context(), a); err == nil || response != (oauth.TokenResponse{}) {
 		t.Errorf("%+v, %v", response, err)

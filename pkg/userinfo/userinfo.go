@@ -24,7 +24,7 @@ import (
 
 // An Endpoint is the UserInfo endpoint.
 type Endpoint struct {
-	Server  store.ServerSettings
+	Issuers store.Issuers
 	Keys    jwt.KeySet
 	Clients store.Clients
 	Grants  store.GrantReader
@@ -91,7 +91,7 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (map[string]any,
 
 // verify checks everything about the token but its age.
 func (e Endpoint) verify(ctx context.Context, bearer oauth.Secret) (token.AccessToken, error) {
-	issuer, err := e.Server.Issuer(ctx)
+	issuer, err := e.Issuers.Issuer(ctx)
 	if err != nil {
 		return token.AccessToken{}, err
 	}

@@ -37,8 +37,7 @@ type parts struct {
 	busy    bool
 }
 
-func (p parts) Settings(context.Context) (store.Settings, error) { return store.Settings{}, nil }
-func (p parts) Issuer(context.Context) (string, error)           { return issuer, nil }
+func (p parts) Issuer(context.Context) (string, error) { return issuer, nil }
 func (p parts) Client(_ context.Context, id string) (store.Client, error) {
 	if id != "c" {
 		return store.Client{}, store.ErrNotFound
@@ -112,7 +111,7 @@ func TestUserinfo(t *testing.T) {
 				t.Fatal(err)
 			}
 			clock := func() time.Time { return now }
-			e := userinfo.Endpoint{Server: p, Keys: p, Clients: p, Grants: p, Users: p, Now: clock}
+			e := userinfo.Endpoint{Issuers: p, Keys: p, Clients: p, Grants: p, Users: p, Now: clock}
 			r := httptest.NewRequest(http.MethodGet, "/userinfo", nil)
 			r.Header.Set("Authorization", "Bearer "+bearer)
 			r.Header.Set("Origin", origin)

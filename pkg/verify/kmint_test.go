@@ -105,11 +105,11 @@ func build(dir string) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/oauth/token", server.Token{
 		Issuer: issuer, TokenPath: "/oauth/token",
-		Clients: db, APIs: db, Settings: db, Registry: db, Grants: db, Users: db,
+		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Grants: db, Users: db,
 		PrivateKey: local, Now: time.Now, Log: log,
 	}.Handler())
 	mux.Handle("/.well-known/", server.Discovery{
-		Issuer: issuer, TokenPath: "/oauth/token", Settings: db, Registry: db, Now: time.Now, Log: log,
+		Issuer: issuer, TokenPath: "/oauth/token", Issuers: db, Registry: db, Now: time.Now, Log: log,
 	}.Handler())
 	return mux, nil
 }

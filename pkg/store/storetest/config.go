@@ -16,7 +16,7 @@ func testConfig(t *testing.T, s Stores) {
 		is(t, "Client", err, store.ErrNotFound)
 		_, err = s.APIs.API(ctx, "https://api.example.com/")
 		is(t, "API", err, store.ErrNotFound)
-		_, err = s.Server.Issuer(ctx)
+		_, err = s.Issuers.Issuer(ctx)
 		is(t, "Issuer", err, store.ErrNotFound)
 		settings, err := s.Server.Settings(ctx)
 		is(t, "Settings", err, nil)
@@ -51,7 +51,7 @@ func testConfig(t *testing.T, s Stores) {
 		same(t, "Settings", settings, store.Settings{DefaultAudience: api.Identifier})
 
 		must(t, s.Config.PutIssuer(ctx, "https://id.example.com/"))
-		issuer, err := s.Server.Issuer(ctx)
+		issuer, err := s.Issuers.Issuer(ctx)
 		must(t, err)
 		same(t, "Issuer", issuer, "https://id.example.com/")
 	})

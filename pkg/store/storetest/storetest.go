@@ -23,6 +23,7 @@ type Stores struct {
 	Clients    store.Clients
 	APIs       store.APIs
 	Server     store.ServerSettings
+	Issuers    store.Issuers
 	Config     store.ConfigWriter
 	Registries store.Registries
 	Users      store.Users

@@ -137,9 +137,10 @@ func (v *Verifier) Refuse(w http.ResponseWriter, r *http.Request, err error, sco
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	status := e.Code.Status()
-	if status >= http.StatusInternalServerError {
+	switch {
+	case e.Code == oauth.TemporarilyUnavailable:
 		header.Set("Retry-After", "1")
-	} else {
+	case status < http.StatusInternalServerError:
 		header.Set("WWW-Authenticate", v.challenge(e, scopes))
 	}
 	// RFC 6750 §3.1: "If the request lacks any authentication information [...], the

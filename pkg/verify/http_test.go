@@ -96,7 +96,7 @@ func TestAnswers(t *testing.T) {
 		if _ = json.Unmarshal(w.Body.Bytes(), &body); body.Error != c.body {
 			t.Errorf("%s: body %s", name, w.Body)
 		}
-		if w.Header().Get("Cache-Control") != "no-store" || (w.Header().Get("Retry-After") != "") != (c.status >= 500) {
+		if w.Header().Get("Cache-Control") != "no-store" || (w.Header().Get("Retry-After") != "") != (c.status == 503) {
 			t.Errorf("%s: %v", name, w.Header())
 		}
 	}
@@ -140,6 +140,7 @@ func TestResourceMetadata(t *testing.T) {
 		"https://orders.example.com":    {"/.well-known/oauth-protected-resource", "https://orders.example.com/.well-known/oauth-protected-resource"},
 		"https://orders.example.com/":   {"/.well-known/oauth-protected-resource", "https://orders.example.com/.well-known/oauth-protected-resource"},
 		"https://example.com:8443/v1/x": {"/.well-known/oauth-protected-resource/v1/x", "https://example.com:8443/.well-known/oauth-protected-resource/v1/x"},
+		"https://example.com/v1/":       {"/.well-known/oauth-protected-resource/v1/", "https://example.com/.well-known/oauth-protected-resource/v1/"},
 		"http://localhost:8080/orders":  {"/.well-known/oauth-protected-resource/orders", "http://localhost:8080/.well-known/oauth-protected-resource/orders"},
 	} {
 		api := &verify.Verifier{Issuer: issuer, Audience: audience, Resource: resource, Scopes: []string{"read:orders"}}

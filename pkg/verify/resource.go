@@ -5,7 +5,6 @@ package verify
 import (
 	"net/http"
 	"net/url"
-	"strings"
 )
 
 // Metadata are the members of RFC 9728 §2 that a Verifier can tell.
@@ -19,13 +18,14 @@ type Metadata struct {
 const wellKnown = "/.well-known/oauth-protected-resource"
 
 // MetadataPath is the path at which ServeMetadata has to be reached: the well-known
-// name, and after it the path of Resource, if it has one (RFC 9728 §3.1).
+// name, and after it the path of Resource, if it has one (RFC 9728 §3.1: only the
+// "terminating slash (/) following the host component" is removed).
 func (v *Verifier) MetadataPath() string {
 	u, err := url.Parse(v.Resource)
-	if err != nil {
+	if err != nil || u.Path == "/" {
 		return wellKnown
 	}
-	return wellKnown + strings.TrimSuffix(u.EscapedPath(), "/")
+	return wellKnown + u.EscapedPath()
 }
 
 func (v *Verifier) metadataURL() string {

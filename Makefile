@@ -146,7 +146,8 @@ checkov: .tmp/venv-checkov/bin/checkov
 
 .PHONY: sam-local
 sam-local: $(SAM)
-	go run ./infra/sam
+	@go build -o .tmp/sam-local/backends ./infra/sam
+	@exec .tmp/sam-local/backends
 
 $(CHECKED_SAM):
 	infra/tools/python.sh .tmp/venv-sam aws-sam-cli $(SAM_VERSION)

@@ -88,7 +88,7 @@ func TestDeploy(t *testing.T) {
 			dir := t.TempDir()
 			sam, calls := filepath.Join(dir, "sam"), filepath.Join(dir, "calls")
 			script := "#!/bin/sh\necho \"$*\" >> '" + calls + "'\n[ \"$1\" = build ]\n"
-			if err := os.WriteFile(sam, []byte(script), 0o700); err != nil { //nolint:gosec // it is run
+			if err := os.WriteFile(sam, []byte(script), 0o700); err != nil {
 				t.Fatal(err)
 			}
 			command := exec.Command("make", append([]string{"deploy", "SAM=" + sam, "ENVIRONMENT=" + test.name}, test.args...)...)

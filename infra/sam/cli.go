@@ -82,9 +82,11 @@ func environment() []string {
 	})
 }
 
-// Build builds the functions for this machine to where `sam local` looks for them,
-// and makes its processor the default of the built template, so that invoking needs
-// no parameter.
+// Built is where sam builds the functions to, and looks for them.
+func (c cli) Built() string { return filepath.Join(c.Root, ".aws-sam", "build") }
+
+// Build builds the functions for this machine, and makes its processor the default
+// of the built template, so that invoking needs no parameter.
 func (c cli) Build(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, c.Program, "build", "--parameter-overrides", "Arch="+arch())
 	cmd.Dir = c.Root
@@ -93,7 +95,7 @@ func (c cli) Build(ctx context.Context) error {
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("sam build: %w", err)
 	}
-	path := filepath.Join(c.Root, ".aws-sam", "build", "template.yaml")
+	path := filepath.Join(c.Built(), "template.yaml")
 	template, err := os.ReadFile(path)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -39,14 +40,15 @@ func (e engine) Stop() error {
 // errNoEngine says that nothing here can run a container.
 var errNoEngine = errors.New("nothing here can run sam's containers")
 
-// findEngine takes a running Docker, or else starts podman. scratch is a folder
-// for what podman needs; its path must be short, since a socket is made there.
-func findEngine(ctx context.Context, scratch string) (engine, error) {
+// findEngine takes a running Docker, or else starts podman. built is where sam puts
+// the functions, and scratch a folder for what podman needs; its path must be short,
+// since a socket is made there.
+func findEngine(ctx context.Context, built, scratch string) (engine, error) {
 	if exec.CommandContext(ctx, "docker", "info").Run() == nil {
 		return docker(ctx), nil
 	}
 	if _, err := exec.LookPath("podman"); err == nil {
-		return startPodman(ctx, scratch)
+		return startPodman(ctx, built, scratch)
 	}
 	return engine{}, fmt.Errorf("%w: neither Docker nor podman is here", errNoEngine)
 }
@@ -71,7 +73,7 @@ func docker(ctx context.Context) engine {
 const image = "localhost/kmint-lambda-provided:al2023"
 
 // startPodman runs podman's Docker-compatible service.
-func startPodman(ctx context.Context, scratch string) (engine, error) {
+func startPodman(ctx context.Context, built, scratch string) (engine, error) {
 	conf := filepath.Join(scratch, "containers.conf")
 	socket := "unix://" + filepath.Join(scratch, "podman.sock")
 	e := engine{
@@ -103,10 +105,12 @@ func startPodman(ctx context.Context, scratch string) (engine, error) {
 		}
 		select {
 		case <-gone:
-			return nil
 		case <-time.After(10 * time.Second):
-			return service.Process.Kill()
+			if err := service.Process.Kill(); err != nil {
+				return err
+			}
 		}
+		return removeLeft(built, e.Environment)
 	}
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		select {
@@ -119,6 +123,35 @@ func startPodman(ctx context.Context, scratch string) (engine, error) {
 		}
 	}
 	return engine{}, errors.Join(errors.New("podman system service does not answer"), e.stop())
+}
+
+// removeLeft removes the containers that still run what is built: with podman, sam
+// forgets some of them now and then.
+func removeLeft(built string, environment []string) error {
+	functions, err := os.ReadDir(built)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, function := range functions {
+		list := exec.Command("podman", "ps", "--all", "--quiet", "--filter", "volume="+filepath.Join(built, function.Name()))
+		list.Env = append(os.Environ(), environment...)
+		left, err := list.Output()
+		if err != nil {
+			return fmt.Errorf("podman ps: %w", err)
+		}
+		if len(left) == 0 {
+			continue
+		}
+		remove := exec.Command("podman", append([]string{"rm", "--force", "--time", "0"}, strings.Fields(string(left))...)...)
+		remove.Env = list.Env
+		if out, err := remove.CombinedOutput(); err != nil {
+			return fmt.Errorf("podman rm: %w: %s", err, out)
+		}
+	}
+	return nil
 }
 
 // containersConf keeps containers within the limits that a machine without

@@ -97,7 +97,7 @@ func start(ctx context.Context, c cli) (_ *setup, err error) {
 		return nil, err
 	}
 	s.stops = append(s.stops, func() error { return os.RemoveAll(scratch) })
-	if s.Engine, err = findEngine(ctx, scratch); err != nil {
+	if s.Engine, err = findEngine(ctx, c.Built(), scratch); err != nil {
 		return nil, err
 	}
 	s.stops = append(s.stops, s.Engine.Stop)

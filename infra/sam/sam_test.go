@@ -38,6 +38,7 @@ func TestSAMLocal(t *testing.T) {
 	t.Cleanup(cancel)
 	root := workingTree(t)
 	t.Chdir(root)
+	t.Cleanup(func() { noneLeft(t, root) })
 	invokeLine, startLine := printed(t, ctx)
 
 	invoke := func(t *testing.T, function, event string) response {
@@ -105,7 +106,9 @@ func TestSAMLocal(t *testing.T) {
 		if err := api.Start(); err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = errors.Join(api.Cancel(), api.Wait()) }()
+		// Killed, it leaves its containers, as it sometimes does when it is only
+		// interrupted: noneLeft sees whether the program removes them.
+		defer func() { _ = errors.Join(syscall.Kill(-api.Process.Pid, syscall.SIGKILL), api.Wait()) }()
 
 		status, answer := post(t, ctx, "http://127.0.0.1:"+port+"/oauth/token", "demo-service-secret-used-in-examples-only")
 		if status != http.StatusOK {
@@ -205,6 +208,25 @@ func printed(t *testing.T, ctx context.Context) (invoke, startAPI string) {
 	leaveOut(t, lines.Err())
 	t.Fatal("it printed no lines")
 	return "", ""
+}
+
+// noneLeft holds that no container runs the functions of the tree any more.
+func noneLeft(t *testing.T, root string) {
+	t.Helper()
+	program := "podman"
+	if exec.Command("docker", "info").Run() == nil {
+		program = "docker"
+	}
+	ids, err := exec.Command(program, "ps", "--all", "--quiet").Output()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, id := range strings.Fields(string(ids)) {
+		// One of somebody else's may be gone meanwhile.
+		if of, _ := exec.Command(program, "inspect", id).Output(); bytes.Contains(of, []byte(root)) {
+			t.Errorf("a container is left: %s", id)
+		}
+	}
 }
 
 // terminal is another terminal, in the folder of the working tree, into which a

@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -152,6 +153,7 @@ func TestDocuments(t *testing.T) {
 		"jwks_uri with a name in it": func(f *forge) { f.metadata["jwks_uri"] = strings.Replace(f.URL, "//", "//a@", 1) + "/jwks" },
 		"jwks_uri that is not there": func(f *forge) { f.metadata["jwks_uri"] = f.URL + "/gone" },
 		"metadata that is too long":  func(f *forge) { f.metadata["x"] = strings.Repeat("x", 64<<10) },
+		"keys with a long end":       func(f *forge) { f.set = string(must(json.Marshal(f.set))) + strings.Repeat(" ", 64<<10) },
 		"keys that are too many":     func(f *forge) { f.set = map[string]any{"keys": []any{}, "x": strings.Repeat("x", 64<<10)} },
 		"keys that are no JSON":      func(f *forge) { f.set = "<html>" },
 		"no keys":                    func(f *forge) { f.set = map[string]any{"keys": []any{}} },

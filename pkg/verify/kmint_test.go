@@ -148,6 +148,15 @@ var keyPair = sync.OnceValue(func() *rsa.PrivateKey {
 	return key
 })
 
+// short is a key that RFC 7518 §3.3 does not allow.
+var short = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
+
 var curve = sync.OnceValue(func() *ecdsa.PrivateKey {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -265,34 +274,44 @@ func segment(v any) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(text))
 }
 
+// signature is that of RS256.
+func signature(input string, key *rsa.PrivateKey) string {
+	digest := sha256.Sum256([]byte(input))
+	made, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, digest[:])
+	if err != nil {
+		panic(err)
+	}
+	return base64.RawURLEncoding.EncodeToString(made)
+}
+
 // sign makes a token of a header and claims, each a map or JSON, signed as alg
 // says.
 func sign(header, claims any, alg string) string {
 	input := segment(header) + "." + segment(claims)
 	digest := sha256.Sum256([]byte(input))
-	var signature []byte
+	var made []byte
 	var err error
 	switch alg {
 	case "RS256":
-		signature, err = rsa.SignPKCS1v15(rand.Reader, keyPair(), crypto.SHA256, digest[:])
+		return input + "." + signature(input, keyPair())
 	case "PS256":
-		signature, err = rsa.SignPSS(rand.Reader, keyPair(), crypto.SHA256, digest[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+		made, err = rsa.SignPSS(rand.Reader, keyPair(), crypto.SHA256, digest[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
 	case "ES256":
 		r, s, failed := ecdsa.Sign(rand.Reader, curve(), digest[:])
 		if err = failed; err == nil {
-			signature = append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
+			made = append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
 		}
 	case "HS256": // keyed with what everybody can read
 		der, failed := x509.MarshalPKIXPublicKey(&keyPair().PublicKey)
 		err = failed
 		mac := hmac.New(sha256.New, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 		_, _ = mac.Write([]byte(input))
-		signature = mac.Sum(nil)
+		made = mac.Sum(nil)
 	}
 	if err != nil {
 		panic(err)
 	}
-	return input + "." + base64.RawURLEncoding.EncodeToString(signature)
+	return input + "." + base64.RawURLEncoding.EncodeToString(made)
 }
 
 func (f *forge) token(header, claims map[string]any) string {

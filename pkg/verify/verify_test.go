@@ -74,6 +74,7 @@ func TestEveryRule(t *testing.T) {
 		{Key: &keyPair().PublicKey, KeyID: "enc", Use: "enc"},
 		{Key: []byte("thirty-two bytes of shared secret"), KeyID: "oct"},
 		{Key: keyPair(), KeyID: "private"},
+		{Key: &short().PublicKey, KeyID: "short"},
 	}
 	f.publish(set...)
 	rs := func(header, claims map[string]any) string { return f.token(header, claims) }
@@ -83,6 +84,12 @@ func TestEveryRule(t *testing.T) {
 	}
 	good := rs(nil, nil)
 	head, rest, _ := strings.Cut(good, ".")
+	last := good[len(good)-1] // of a signature of 256 bytes it carries two bits, so A, Q, g or w
+	// By RFC 7797 the claims themselves are signed.
+	plain := segment(f.header(map[string]any{"crit": []string{"b64"}, "b64": false}))
+	claims := string(must(json.Marshal(f.claims(nil))))
+
+	unsigned := func(kid string) string { return segment(f.header(map[string]any{"kid": kid})) + "." + segment(claims) }
 
 	accepted := map[string]string{
 		"as kmint makes them":         good,
@@ -102,67 +109,70 @@ func TestEveryRule(t *testing.T) {
 		"a claim by a name like ours": rs(nil, map[string]any{"ISS": "x", "Sub": "y", "CNF": map[string]any{}}),
 	}
 	refused := map[string]string{
-		"nothing":                     "",
-		"no JWT":                      "opaque",
-		"two parts":                   head + "." + strings.Split(rest, ".")[0],
-		"five parts":                  good + ".a.b",
-		"no signature":                head + "." + strings.Split(rest, ".")[0] + ".",
-		"padding":                     good + "==",
-		"a space":                     good + " ",
-		"too long":                    rs(nil, map[string]any{"x": strings.Repeat("x", 16<<10)}),
-		"an ID token":                 rs(map[string]any{"typ": "JWT"}, nil),
-		"no typ":                      rs(map[string]any{"typ": nil}, nil),
-		"a typ like it":               rs(map[string]any{"typ": "xat+jwt"}, nil),
-		"another media type":          rs(map[string]any{"typ": "text/at+jwt"}, nil),
-		"typ of another kind":         rs(map[string]any{"typ": []string{"at+jwt"}}, nil),
-		"another issuer":              rs(nil, map[string]any{"iss": f.issuer + "x"}),
-		"the issuer in capitals":      rs(nil, map[string]any{"iss": strings.ToUpper(f.issuer)}),
-		"the issuer without a slash":  rs(nil, map[string]any{"iss": f.URL}),
-		"no issuer":                   rs(nil, map[string]any{"iss": nil}),
-		"another API":                 rs(nil, map[string]any{"aud": "https://other.example.com/"}),
-		"a longer audience":           rs(nil, map[string]any{"aud": audience + "x"}),
-		"audiences, ours not":         rs(nil, map[string]any{"aud": []string{"https://other.example.com/"}}),
-		"no audience":                 rs(nil, map[string]any{"aud": nil}),
-		"expired":                     rs(nil, map[string]any{"exp": now.Unix()}),
-		"no exp":                      rs(nil, map[string]any{"exp": nil}),
-		"exp as text":                 rs(nil, map[string]any{"exp": "9999999999"}),
-		"exp without end":             rs(nil, map[string]any{"exp": 1e300}),
-		"issued tomorrow":             rs(nil, map[string]any{"iat": now.Unix() + 31}),
-		"not valid yet":               rs(nil, map[string]any{"nbf": now.Unix() + 31}),
-		"no iat":                      rs(nil, map[string]any{"iat": nil}),
-		"no sub":                      rs(nil, map[string]any{"sub": nil}),
-		"a sub by another name":       rs(nil, map[string]any{"sub": nil, "SUB": "somebody"}),
-		"no client_id":                rs(nil, map[string]any{"client_id": nil}),
-		"no jti":                      rs(nil, map[string]any{"jti": nil}),
-		"a scope that cannot be":      rs(nil, map[string]any{"scope": "read:\"orders"}),
-		"scope as a list":             rs(nil, map[string]any{"scope": []string{"read:orders"}}),
-		"bound by DPoP":               rs(nil, map[string]any{"cnf": map[string]any{"jkt": "x"}}),
-		"bound to a certificate":      rs(nil, map[string]any{"cnf": map[string]any{"x5t#S256": "x"}}),
-		"bound to nobody knows what":  rs(nil, map[string]any{"cnf": map[string]any{}}),
-		"no kid":                      rs(map[string]any{"kid": nil}, nil),
-		"another kid":                 rs(map[string]any{"kid": "other"}, nil),
-		"no kid, a key of its own":    rs(map[string]any{"kid": nil, "jwk": json.RawMessage(jwk)}, nil),
-		"another kid, keys elsewhere": rs(map[string]any{"kid": "other", "jku": f.URL + "/jwks"}, nil),
-		"a key to encrypt with":       rs(map[string]any{"kid": "enc"}, nil),
-		"a private key":               rs(map[string]any{"kid": "private"}, nil),
-		"a key of another algorithm":  rs(map[string]any{"kid": "pss"}, nil),
-		"a key of another kind":       rs(map[string]any{"kid": "ec"}, nil),
-		"none":                        segment(f.header(map[string]any{"alg": "none"})) + "." + rest,
-		"none, unsigned":              segment(f.header(map[string]any{"alg": "none"})) + "." + segment(f.claims(nil)) + ".",
-		"no alg":                      rs(map[string]any{"alg": nil}, nil),
-		"HS256 by the public key":     sign(f.header(map[string]any{"alg": "HS256"}), f.claims(nil), "HS256"),
-		"HS256 by a shared key":       sign(f.header(map[string]any{"alg": "HS256", "kid": "oct"}), f.claims(nil), "HS256"),
-		"PS256 by a key for RS256":    sign(f.header(map[string]any{"alg": "PS256"}), f.claims(nil), "PS256"),
-		"RS256 in name":               sign(f.header(nil), f.claims(nil), "PS256"),
-		"RS512":                       rs(map[string]any{"alg": "RS512"}, nil),
-		"critical":                    rs(map[string]any{"crit": []string{"exp"}, "exp": 1}, nil),
-		"not encoded":                 rs(map[string]any{"crit": []string{"b64"}, "b64": false}, nil),
-		"another header":              segment(f.header(map[string]any{"x": 1})) + "." + rest,
-		"another signature":           good[:len(good)-6] + "AAAAAA",
-		"claims that are a list":      sign(f.header(nil), `[]`, "RS256"),
-		"claims that are null":        sign(f.header(nil), `null`, "RS256"),
-		"a claim said twice":          sign(f.header(nil), strings.Replace(string(must(json.Marshal(f.claims(nil)))), `{`, `{"sub":"x",`, 1), "RS256"),
-		"a header said twice":         sign(`{"typ":"JWT","alg":"RS256","kid":"rsa","typ":"at+jwt"}`, f.claims(nil), "RS256"),
+		"nothing":                       "",
+		"no JWT":                        "opaque",
+		"two parts":                     head + "." + strings.Split(rest, ".")[0],
+		"five parts":                    good + ".a.b",
+		"no signature":                  head + "." + strings.Split(rest, ".")[0] + ".",
+		"padding":                       good + "==",
+		"a space":                       good + " ",
+		"too long":                      rs(nil, map[string]any{"x": strings.Repeat("x", 16<<10)}),
+		"an ID token":                   rs(map[string]any{"typ": "JWT"}, nil),
+		"no typ":                        rs(map[string]any{"typ": nil}, nil),
+		"a typ like it":                 rs(map[string]any{"typ": "xat+jwt"}, nil),
+		"another media type":            rs(map[string]any{"typ": "text/at+jwt"}, nil),
+		"typ of another kind":           rs(map[string]any{"typ": []string{"at+jwt"}}, nil),
+		"another issuer":                rs(nil, map[string]any{"iss": f.issuer + "x"}),
+		"the issuer in capitals":        rs(nil, map[string]any{"iss": strings.ToUpper(f.issuer)}),
+		"the issuer without a slash":    rs(nil, map[string]any{"iss": f.URL}),
+		"no issuer":                     rs(nil, map[string]any{"iss": nil}),
+		"another API":                   rs(nil, map[string]any{"aud": "https://other.example.com/"}),
+		"a longer audience":             rs(nil, map[string]any{"aud": audience + "x"}),
+		"audiences, ours not":           rs(nil, map[string]any{"aud": []string{"https://other.example.com/"}}),
+		"no audience":                   rs(nil, map[string]any{"aud": nil}),
+		"expired":                       rs(nil, map[string]any{"exp": now.Unix()}),
+		"no exp":                        rs(nil, map[string]any{"exp": nil}),
+		"exp as text":                   rs(nil, map[string]any{"exp": "9999999999"}),
+		"exp without end":               rs(nil, map[string]any{"exp": 1e300}),
+		"issued tomorrow":               rs(nil, map[string]any{"iat": now.Unix() + 31}),
+		"not valid yet":                 rs(nil, map[string]any{"nbf": now.Unix() + 31}),
+		"no iat":                        rs(nil, map[string]any{"iat": nil}),
+		"no sub":                        rs(nil, map[string]any{"sub": nil}),
+		"a sub by another name":         rs(nil, map[string]any{"sub": nil, "SUB": "somebody"}),
+		"no client_id":                  rs(nil, map[string]any{"client_id": nil}),
+		"no jti":                        rs(nil, map[string]any{"jti": nil}),
+		"a scope that cannot be":        rs(nil, map[string]any{"scope": "read:\"orders"}),
+		"scope as a list":               rs(nil, map[string]any{"scope": []string{"read:orders"}}),
+		"bound by DPoP":                 rs(nil, map[string]any{"cnf": map[string]any{"jkt": "x"}}),
+		"bound to a certificate":        rs(nil, map[string]any{"cnf": map[string]any{"x5t#S256": "x"}}),
+		"bound to nobody knows what":    rs(nil, map[string]any{"cnf": map[string]any{}}),
+		"no kid":                        rs(map[string]any{"kid": nil}, nil),
+		"another kid":                   rs(map[string]any{"kid": "other"}, nil),
+		"no kid, a key of its own":      rs(map[string]any{"kid": nil, "jwk": json.RawMessage(jwk)}, nil),
+		"another kid, keys elsewhere":   rs(map[string]any{"kid": "other", "jku": f.URL + "/jwks"}, nil),
+		"a key to encrypt with":         rs(map[string]any{"kid": "enc"}, nil),
+		"a private key":                 rs(map[string]any{"kid": "private"}, nil),
+		"a key of another algorithm":    rs(map[string]any{"kid": "pss"}, nil),
+		"a key of another kind":         rs(map[string]any{"kid": "ec"}, nil),
+		"none":                          segment(f.header(map[string]any{"alg": "none"})) + "." + rest,
+		"none, unsigned":                segment(f.header(map[string]any{"alg": "none"})) + "." + segment(f.claims(nil)) + ".",
+		"no alg":                        rs(map[string]any{"alg": nil}, nil),
+		"HS256 by the public key":       sign(f.header(map[string]any{"alg": "HS256"}), f.claims(nil), "HS256"),
+		"HS256 by a shared key":         sign(f.header(map[string]any{"alg": "HS256", "kid": "oct"}), f.claims(nil), "HS256"),
+		"PS256 by a key for RS256":      sign(f.header(map[string]any{"alg": "PS256"}), f.claims(nil), "PS256"),
+		"RS256 in name":                 sign(f.header(nil), f.claims(nil), "PS256"),
+		"RS512":                         rs(map[string]any{"alg": "RS512"}, nil),
+		"critical":                      rs(map[string]any{"crit": []string{"exp"}, "exp": 1}, nil),
+		"not encoded":                   plain + "." + segment(claims) + "." + signature(plain+"."+claims, keyPair()),
+		"a signature written otherwise": good[:len(good)-1] + string(last+1),
+		"a typ by another name":         rs(map[string]any{"typ": nil, "TYP": "at+jwt"}, nil),
+		"a key that is too short":       unsigned("short") + "." + signature(unsigned("short"), short()),
+		"another header":                segment(f.header(map[string]any{"x": 1})) + "." + rest,
+		"another signature":             good[:len(good)-6] + "AAAAAA",
+		"claims that are a list":        sign(f.header(nil), `[]`, "RS256"),
+		"claims that are null":          sign(f.header(nil), `null`, "RS256"),
+		"a claim said twice":            sign(f.header(nil), strings.Replace(string(must(json.Marshal(f.claims(nil)))), `{`, `{"sub":"x",`, 1), "RS256"),
+		"a header said twice":           sign(`{"typ":"JWT","alg":"RS256","kid":"rsa","typ":"at+jwt"}`, f.claims(nil), "RS256"),
 	}
 	v := f.verifier()
 	v.Algorithms = []string{"RS256", "PS256", "ES256"}
@@ -177,9 +187,9 @@ func TestEveryRule(t *testing.T) {
 		}
 	}
 	// Without a list RS256 alone counts.
-	plain := f.verifier()
+	byDefault := f.verifier()
 	for name, token := range accepted {
-		_, err := plain.Verify(t.Context(), token)
+		_, err := byDefault.Verify(t.Context(), token)
 		if want := strings.Contains(name, "PS256") || strings.Contains(name, "ES256"); want != (err != nil) {
 			t.Errorf("with RS256 alone, %s: %v", name, err)
 		}

@@ -20,11 +20,11 @@
 //
 // # What it does not do
 //
-// A token is judged by itself: a grant that was revoked ends its access tokens when
-// they expire. A token that is bound to a key (RFC 9449, RFC 8705) is refused,
-// because proofs of that key are not verified here yet; it is never taken as a
-// bearer token. A token is read from the Authorization header alone, never from
-// the URL or the body.
+// A token is judged by itself: where its grant has been revoked, it counts until it
+// expires all the same. A token that is bound to a key (RFC 9449, RFC 8705) is
+// refused, because proofs of that key are not verified here yet; it is never taken
+// as a bearer token. A token is read from the Authorization header alone, never
+// from the URL or the body.
 package verify
 
 import (

@@ -14,6 +14,7 @@
 package grant
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -65,20 +66,17 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (oauth.TokenResponse, error) {
 	ctx := r.Context()
 	web.AllowOrigin(w, "", nil) // the answer varies by origin even before a client is known
-	request, err := oauth.ReadRequest(r)
-	if err != nil {
-		// A refusal too may be read by the scripts of the client that it is for.
-		if claim, unknown := e.Clients.Identify(ctx, request); unknown == nil {
-			web.AllowOrigin(w, request.Origin, claim.Client.WebOrigins)
-		}
+	request, unread := oauth.ReadRequest(r)
+	claim, unknown := e.Clients.Identify(ctx, request)
+	if unknown == nil {
+		// A refusal too, even of a request at fault in another parameter, may be read
+		// by the scripts of the client that it is for.
+		web.Annotate(ctx, slog.String("client_id", claim.Client.ID))
+		web.AllowOrigin(w, request.Origin, claim.Client.WebOrigins)
+	}
+	if err := cmp.Or(unread, unknown); err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	claim, err := e.Clients.Identify(ctx, request)
-	if err != nil {
-		return oauth.TokenResponse{}, err
-	}
-	web.Annotate(ctx, slog.String("client_id", claim.Client.ID))
-	web.AllowOrigin(w, request.Origin, claim.Client.WebOrigins)
 	client, err := e.Clients.Authenticate(claim)
 	if err != nil {
 		return oauth.TokenResponse{}, err

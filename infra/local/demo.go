@@ -82,7 +82,7 @@ func makeDemo(redirectURI string) seed.Seed {
 	refresh := store.RefreshPolicy{Lifetime: seed.DefaultLifetime, IdleLifetime: seed.DefaultIdleLifetime}
 	client := func(c store.Client) seed.Client {
 		secret := oauth.NewHandle("kmint_secret.")
-		c.SecretDigest, c.AuthMethod, c.ApplicationType, c.Refresh = secret.Digest(), oauth.ClientSecretBasic, oauth.Web, refresh
+		c.SecretDigests, c.AuthMethod, c.ApplicationType, c.Refresh = []oauth.Digest{secret.Digest()}, oauth.ClientSecretBasic, oauth.Web, refresh
 		return seed.Client{Client: c, Secret: secret}
 	}
 	return seed.Seed{

@@ -22,7 +22,8 @@ import (
 func (e Endpoint) putCode(ctx context.Context, t target, a ask, p person) (oauth.Secret, error) {
 	code := oauth.NewHandle(oauth.CodePrefix)
 	now := e.Now()
-	end, kept := policy.GrantEnds(t.client, a.api, a.granted, now)
+	end, kept := policy.GrantEnds(t.client, a.apis, a.granted, now)
+	facts := token.FactsOf(p.user, t.client, a.rules, a.granted)
 	g := store.Grant{
 		ID:           string(code.Digest()),
 		ClientID:     t.client.ID,
@@ -35,14 +36,17 @@ func (e Endpoint) putCode(ctx context.Context, t target, a ask, p person) (oauth
 		Requested:    a.requested,
 		AuthTime:     p.session.AuthTime,
 		SessionID:    p.session.ID,
-		Claims:       token.UserClaims(p.user, a.granted),
+		Online:       a.granted.Has(oauth.OnlineAccess),
+		Claims:       facts.IDToken,
+		AccessClaims: facts.AccessToken,
+		CodeKey:      a.key,
 		Created:      now,
 		CodeExpires:  now.Add(policy.CodeLifetime),
 		End:          end,
 		Kept:         kept,
 	}
-	if a.api != nil {
-		g.Audience = []string{a.api.Identifier}
+	for _, api := range a.apis {
+		g.Audience = append(g.Audience, api.Identifier)
 	}
 	write, writeCtx := errgroup.WithContext(ctx)
 	write.Go(func() error {

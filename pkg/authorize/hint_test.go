@@ -46,7 +46,7 @@ func newSigner(private *rsa.PrivateKey) *signer {
 	return &signer{key: jwt.Key{ID: "k1", Algorithm: jwt.RS256, Public: &private.PublicKey}, private: private}
 }
 
-func (s *signer) SigningKey(context.Context) (jwt.Key, error) { return s.key, nil }
+func (s *signer) SigningKey(context.Context, jwt.Choice) (jwt.Key, error) { return s.key, nil }
 
 func (s *signer) Keys(context.Context) ([]jwt.Key, error) {
 	s.asked++
@@ -70,7 +70,7 @@ func (h *house) hint(by jwt.Signer, typ, subject string, pairs ...any) string {
 			delete(claims, pairs[i].(string))
 		}
 	}
-	token, err := jwt.Sign(h.Context(), by, typ, claims)
+	token, err := jwt.Sign(h.Context(), by, jwt.Choice{}, typ, claims)
 	if err != nil {
 		h.Fatal(err)
 	}

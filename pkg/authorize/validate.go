@@ -25,8 +25,11 @@ type ask struct {
 	requested oauth.Scope
 	// granted is what of it a person's login grants.
 	granted oauth.Scope
-	// api is nil where the tokens are for the userinfo endpoint alone.
-	api       *store.API
+	// apis are none where the tokens are for the userinfo endpoint alone.
+	apis  []store.API
+	rules []store.ClaimRule
+	// key is the dpop_jkt (RFC 9449 §10).
+	key       string
 	challenge oauth.Challenge
 	nonce     string
 	// hinted is the sub of the one person that the client wants to hear of; ""
@@ -55,7 +58,11 @@ func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a as
 	if _, ok := modeOf(r.Get("response_mode")); !ok {
 		return ask{}, oauth.InvalidRequest.Errorf("The response_mode is not supported; use query.")
 	}
-	if err := policy.MayUseGrant(t.client, oauth.AuthorizationCode); err != nil {
+	settings, err := e.Settings.Settings(ctx)
+	if err != nil {
+		return ask{}, fmt.Errorf("authorize: settings: %w", err)
+	}
+	if err := policy.MayUseGrant(t.client, settings, oauth.AuthorizationCode); err != nil {
 		return ask{}, err
 	}
 	// The configuration refuses such a client. Until people can be asked for their
@@ -76,10 +83,20 @@ func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a as
 	if a.requested, err = oauth.ParseScope(r.Get("scope")); err != nil {
 		return ask{}, err
 	}
-	if a.api, err = e.api(ctx, t, r.Targets(), a.requested); err != nil {
+	// Beyond Auth0's, it would be unclear what ends such a token.
+	if a.requested.Has(oauth.OfflineAccess) && a.requested.Has(oauth.OnlineAccess) {
+		return ask{}, oauth.InvalidRequest.Errorf("The scope has offline_access together with online_access.")
+	}
+	if a.key = r.Get("dpop_jkt"); a.key != "" && !oauth.IsID(a.key) {
+		return ask{}, oauth.InvalidRequest.Errorf("The dpop_jkt is not a SHA-256 thumbprint in base64url (RFC 9449 §10).")
+	}
+	a.rules = settings.Claims
+	if a.apis, err = e.apis(ctx, t, r.Targets(), settings, a.requested); err != nil {
 		return ask{}, err
 	}
-	a.granted = policy.UserScope(t.client, a.api, a.requested)
+	if a.granted, err = policy.UserScope(t.client, a.apis, a.requested); err != nil {
+		return ask{}, err
+	}
 	// RFC 6749 §3.3: an authorization of nothing "fails the request indicating an
 	// invalid scope".
 	if len(a.requested) > 0 && len(a.granted) == 0 {
@@ -189,27 +206,27 @@ func maxAge(text string) (time.Duration, error) {
 	return time.Duration(seconds) * time.Second, nil
 }
 
-// api finds the API that the tokens are for, or nil for the userinfo endpoint
-// alone. Any API may be asked for a person.
-func (e Endpoint) api(ctx context.Context, t target, asked []string, scope oauth.Scope) (*store.API, error) {
+// apis finds the APIs that the tokens are for: none for the userinfo endpoint
+// alone.
+func (e Endpoint) apis(ctx context.Context, t target, asked []string, settings store.Settings, scope oauth.Scope) ([]store.API, error) {
 	// The userinfo endpoint by its address, which our tokens carry as aud.
 	if scope.Has(oauth.OpenID) && len(asked) == 1 && asked[0] == token.UserinfoAudience(t.issuer) {
 		return nil, nil
 	}
-	settings, err := e.Settings.Settings(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("authorize: settings: %w", err)
-	}
 	audience, err := policy.Audience(t.client, asked, settings, scope)
-	if err != nil || audience == "" {
+	if err != nil {
 		return nil, err
 	}
-	api, err := e.APIs.API(ctx, audience)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, oauth.InvalidTarget.Errorf("There is no API for the audience.").Because(fmt.Errorf("audience %.256q: %w", audience, err))
+	var apis []store.API
+	for _, identifier := range audience {
+		api, err := e.APIs.API(ctx, identifier)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, oauth.InvalidTarget.Errorf("There is no API for the audience.").Because(fmt.Errorf("audience %.256q: %w", identifier, err))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("authorize: api: %w", err)
+		}
+		apis = append(apis, api)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("authorize: api: %w", err)
-	}
-	return &api, nil
+	return apis, nil
 }

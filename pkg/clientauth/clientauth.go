@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
@@ -35,6 +36,14 @@ type Claim struct {
 	presented credentials
 }
 
+// An Authentication is a client that has proven itself.
+type Authentication struct {
+	Client store.Client
+	// Uses are what the proof used up, if the caller takes them: the jti of an
+	// assertion. By is left to the caller.
+	Uses []store.Use
+}
+
 // Identify finds the client that the request says it comes from.
 func (a Authenticator) Identify(ctx context.Context, r oauth.Request) (Claim, error) {
 	presented, err := read(r)
@@ -49,15 +58,20 @@ func (a Authenticator) Identify(ctx context.Context, r oauth.Request) (Claim, er
 }
 
 // Authenticate proves that the request comes from the client.
-func (a Authenticator) Authenticate(c Claim) (store.Client, error) {
+func (a Authenticator) Authenticate(ctx context.Context, c Claim) (Authentication, error) {
 	switch {
 	case c.presented.method != c.Client.AuthMethod:
-		return store.Client{}, refused("the client is registered for " + c.Client.AuthMethod + ", not " + c.presented.method)
-	case c.presented.method != oauth.None && !c.Client.SecretDigest.Equal(c.presented.secret.Digest()):
-		return store.Client{}, refused("wrong secret")
+		return Authentication{}, refused("the client is registered for " + c.Client.AuthMethod + ", not " + c.presented.method)
+	case c.presented.method != oauth.None && !knows(c.Client.SecretDigests, c.presented.secret.Digest()):
+		return Authentication{}, refused("wrong secret")
 	default:
-		return c.Client, nil
+		return Authentication{Client: c.Client}, nil
 	}
+}
+
+// knows compares with each of the current secrets.
+func knows(current []oauth.Digest, presented oauth.Digest) bool {
+	return slices.ContainsFunc(current, presented.Equal)
 }
 
 // read finds the one method that the request uses.
@@ -75,5 +89,5 @@ func read(r oauth.Request) (credentials, error) {
 // refused says the same to the caller whatever was wrong: who guesses client
 // ids learns nothing.
 func refused(cause string) error {
-	return oauth.InvalidClient.Errorf("Client authentication failed.").Because(errors.New(cause))
+	return oauth.InvalidClient.Errorf("Client authentication failed.").Named(oauth.CaseClient).Because(errors.New(cause))
 }

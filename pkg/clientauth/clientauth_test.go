@@ -27,9 +27,9 @@ func (c clients) Client(_ context.Context, id string) (store.Client, error) {
 const odd = "s:e+c r%é" + "-0123456789-0123456789-0123456789"
 
 var known = clients{
-	"basic": {ID: "basic", AuthMethod: oauth.ClientSecretBasic, SecretDigest: oauth.DigestOf("the right secret")},
-	"o:dd":  {ID: "o:dd", AuthMethod: oauth.ClientSecretBasic, SecretDigest: oauth.DigestOf(odd)},
-	"post":  {ID: "post", AuthMethod: oauth.ClientSecretPost, SecretDigest: oauth.DigestOf("the right secret")},
+	"basic": {ID: "basic", AuthMethod: oauth.ClientSecretBasic, SecretDigests: []oauth.Digest{oauth.DigestOf("the right secret")}},
+	"o:dd":  {ID: "o:dd", AuthMethod: oauth.ClientSecretBasic, SecretDigests: []oauth.Digest{oauth.DigestOf(odd)}},
+	"post":  {ID: "post", AuthMethod: oauth.ClientSecretPost, SecretDigests: []oauth.Digest{oauth.DigestOf("the right secret")}},
 	"none":  {ID: "none", AuthMethod: oauth.None},
 }
 

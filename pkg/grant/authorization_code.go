@@ -22,10 +22,13 @@ type AuthorizationCode struct {
 
 var _ Grant = AuthorizationCode{}
 
+// Spends is true.
+func (AuthorizationCode) Spends() bool { return true }
+
 // Authorize spends the code. One conditional write checks everything that binds
 // it and stores the digests of the first refresh token, which is handed out only
 // if the person granted offline_access: so nothing has to be read first.
-func (g AuthorizationCode) Authorize(ctx context.Context, client store.Client, r oauth.Request) (Result, error) {
+func (g AuthorizationCode) Authorize(ctx context.Context, r Request) (Result, error) {
 	if r.Get("code") == "" {
 		return Result{}, oauth.InvalidRequest.Errorf("The code is missing.")
 	}
@@ -46,16 +49,18 @@ func (g AuthorizationCode) Authorize(ctx context.Context, client store.Client, r
 	by := oauth.NewID()
 	grant, err := g.Grants.SpendCode(ctx, store.Spend{
 		GrantID:     string(id),
-		ClientID:    client.ID,
+		ClientID:    r.Client.ID,
 		RedirectURI: r.Get("redirect_uri"),
 		Challenge:   challenge,
+		Key:         r.Key,
+		Bind:        bind(r),
 		Scope:       asked,
 		Audience:    r.Targets(),
 		Now:         g.Now(),
 		By:          by,
 		Family:      first.family.Digest(),
 		Current:     first.rotating.Digest(),
-		Idle:        time.Duration(client.Refresh.IdleLifetime) * time.Second,
+		Idle:        time.Duration(r.Client.Refresh.IdleLifetime) * time.Second,
 	})
 	if err != nil {
 		return Result{}, codeRefused(err)
@@ -64,11 +69,23 @@ func (g AuthorizationCode) Authorize(ctx context.Context, client store.Client, r
 		Authorization: authorization(grant, asked, r.Targets()),
 		Undo:          func(ctx context.Context) error { return g.Grants.ReopenCode(ctx, grant.ID, by) },
 	}
-	result.Authorization.Person.Claims = func(context.Context) (map[string]any, error) { return grant.Claims, nil }
-	if result.Authorization.Scope.Has(oauth.OfflineAccess) {
+	facts := token.Facts{IDToken: grant.Claims, AccessToken: grant.AccessClaims}
+	result.Authorization.Person.Facts = func(context.Context) (token.Facts, error) { return facts, nil }
+	result.Authorization.Person.Waits = true // for what is here already
+	if scope := result.Authorization.Scope; scope.Has(oauth.OfflineAccess) || scope.Has(oauth.OnlineAccess) {
 		result.RefreshToken = first.token()
 	}
 	return result, nil
+}
+
+// bind is what a refresh token of this request is bound to. RFC 9449 §5: "refresh
+// tokens MUST be bound to the respective public key" where the client is public; a
+// confidential one may change its key, but needs one.
+func bind(r Request) string {
+	if r.Key == "" || r.Client.Public() {
+		return r.Key
+	}
+	return store.AnyKey
 }
 
 // authorization is what a grant allows, narrowed to what was asked for.
@@ -90,6 +107,7 @@ func authorization(grant store.Grant, asked oauth.Scope, audience []string) toke
 			AuthTime:  grant.AuthTime,
 			Nonce:     grant.Nonce,
 			SessionID: grant.SessionID,
+			Online:    grant.Online,
 		},
 	}
 }
@@ -99,13 +117,15 @@ func authorization(grant store.Grant, asked oauth.Scope, audience []string) toke
 func codeRefused(err error) error {
 	switch {
 	case errors.Is(err, store.ErrVerifier):
-		return oauth.InvalidGrant.Errorf("The code_verifier does not answer the code_challenge of the authorization request.").Because(err)
+		return oauth.InvalidGrant.Errorf("The code_verifier does not answer the code_challenge of the authorization request.").Named(oauth.CaseVerifier).Because(err)
+	case errors.Is(err, store.ErrOtherKey):
+		return oauth.InvalidDPoPProof.Errorf("The proof is not by the key that the authorization request named.").Because(err)
 	case errors.Is(err, store.ErrRedirectURI):
-		return oauth.InvalidGrant.Errorf("The redirect_uri is not the one of the authorization request.").Because(err)
+		return oauth.InvalidGrant.Errorf("The redirect_uri is not the one of the authorization request.").Named(oauth.CaseCode).Because(err)
 	case errors.Is(err, store.ErrScope), errors.Is(err, store.ErrAudience):
 		return beyondGrant(err)
 	case refusal(err):
-		return oauth.InvalidGrant.Errorf("The authorization code is invalid, expired or already used.").Because(err)
+		return oauth.InvalidGrant.Errorf("The authorization code is invalid, expired or already used.").Named(oauth.CaseCode).Because(err)
 	default:
 		return err
 	}

@@ -21,7 +21,10 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"kmint/pkg/clientauth"
+	"kmint/pkg/dpop"
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
 	"kmint/pkg/policy"
@@ -32,8 +35,22 @@ import (
 
 // A Grant serves one grant_type.
 type Grant interface {
+	// Spends reports whether Authorize writes. What else the request uses up, the
+	// jti of an assertion or a proof, is then used up first: a request that is sent
+	// twice must not spend twice.
+	Spends() bool
 	// Authorize finds, checks and spends what the request presents.
-	Authorize(ctx context.Context, client store.Client, r oauth.Request) (Result, error)
+	Authorize(ctx context.Context, r Request) (Result, error)
+}
+
+// A Request is one that comes from a client that has proven itself.
+type Request struct {
+	oauth.Request
+	Client   store.Client
+	Settings store.Settings
+	// Key is the thumbprint of the key that the request was proven by (RFC 9449),
+	// "" for none.
+	Key string
 }
 
 // A Result is what a grant yields.
@@ -41,33 +58,47 @@ type Result struct {
 	Authorization token.Authorization
 	// RefreshToken goes out with the tokens, "" for none.
 	RefreshToken oauth.Secret
+	// IssuedTokenType is from RFC 8693 §2.2.1, "" where it is no token exchange.
+	IssuedTokenType string
 	// Undo gives back what was spent; nil where nothing was.
 	Undo func(ctx context.Context) error
 }
 
 // An Endpoint is the token endpoint.
 type Endpoint struct {
-	Clients clientauth.Authenticator
-	APIs    store.APIs
+	Clients  clientauth.Authenticator
+	APIs     store.APIs
+	Settings store.ServerSettings
+	Issuers  store.Issuers
+	DPoP     dpop.Verifier
+	Uses     store.Uses
 	// Grants are the grant types served, by their name on the wire.
 	Grants map[string]Grant
 	Issuer token.Issuer
+	Now    func() time.Time
 }
 
 // Serve answers one token request. It is a web.Handler.
 func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
-	response, err := e.serve(w, r)
+	response, profile, err := e.serve(w, r)
 	if err != nil {
-		return web.Busy(err, store.ErrBusy, jwt.ErrBusy)
+		return oauth.InProfile(web.Busy(err, store.ErrBusy, jwt.ErrBusy), profile)
 	}
 	return web.JSON(w, http.StatusOK, response)
 }
 
-func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (oauth.TokenResponse, error) {
+// serve returns the error profile beside the answer: which one it is depends on
+// the client.
+func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (oauth.TokenResponse, string, error) {
 	ctx := r.Context()
 	web.AllowOrigin(w, "", nil) // the answer varies by origin even before a client is known
 	request, unread := oauth.ReadRequest(r)
+	settings, err := e.Settings.Settings(ctx)
+	if err != nil {
+		return oauth.TokenResponse{}, "", err
+	}
 	claim, unknown := e.Clients.Identify(ctx, request)
+	profile := cmp.Or(claim.Client.ErrorProfile, settings.ErrorProfile)
 	if unknown == nil {
 		// A refusal too, even of a request at fault in another parameter, may be read
 		// by the scripts of the client that it is for.
@@ -75,26 +106,46 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (oauth.TokenResp
 		web.AllowOrigin(w, request.Origin, claim.Client.WebOrigins)
 	}
 	if err := cmp.Or(unread, unknown); err != nil {
-		return oauth.TokenResponse{}, err
+		return oauth.TokenResponse{}, profile, err
 	}
-	client, err := e.Clients.Authenticate(claim)
+	response, err := e.answer(ctx, w, claim, settings, request)
+	return response, profile, err
+}
+
+func (e Endpoint) answer(ctx context.Context, w http.ResponseWriter, claim clientauth.Claim, settings store.Settings, request oauth.Request) (oauth.TokenResponse, error) {
+	authenticated, err := e.Clients.Authenticate(ctx, claim)
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	grant, err := e.grant(client, request.Get("grant_type"))
+	client := authenticated.Client
+	grant, err := e.grant(client, settings, request.Get("grant_type"))
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
 	web.Annotate(ctx, slog.String("grant_type", request.Get("grant_type")))
-	result, err := grant.Authorize(ctx, client, request)
+	proof, err := e.proof(ctx, w, client, settings, request)
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
+	uses := newUses(e.Uses, e.Now, authenticated.Uses, proof.Use)
+	if grant.Spends() {
+		if err := uses.take(ctx); err != nil {
+			return oauth.TokenResponse{}, err
+		}
+	}
+	result, err := grant.Authorize(ctx, Request{Request: request, Client: client, Settings: settings, Key: proof.Key})
+	if err != nil {
+		return oauth.TokenResponse{}, uses.after(ctx, err)
+	}
 	web.Annotate(ctx, slog.String("sub", result.Authorization.Subject))
-	return e.issue(ctx, request, result)
+	authorization := &result.Authorization
+	authorization.Key, authorization.GrantType = proof.Key, request.Get("grant_type")
+	authorization.IDTokenAlgorithm = client.IDTokenAlgorithm
+	response, err := e.issue(ctx, Request{Request: request, Client: client, Settings: settings}, result, uses)
+	return response, uses.after(ctx, err)
 }
 
-func (e Endpoint) grant(client store.Client, grantType string) (Grant, error) {
+func (e Endpoint) grant(client store.Client, settings store.Settings, grantType string) (Grant, error) {
 	if grantType == "" {
 		return nil, oauth.InvalidRequest.Errorf("The grant_type is missing.")
 	}
@@ -102,27 +153,91 @@ func (e Endpoint) grant(client store.Client, grantType string) (Grant, error) {
 	if !ok {
 		return nil, oauth.UnsupportedGrantType.Errorf("The grant_type is not supported.")
 	}
-	return grant, policy.MayUseGrant(client, grantType)
+	return grant, policy.MayUseGrant(client, settings, grantType)
+}
+
+// proof checks the DPoP proof, if there is one or must be (RFC 9449 §5, §5.2, §8).
+func (e Endpoint) proof(ctx context.Context, w http.ResponseWriter, client store.Client, settings store.Settings, r oauth.Request) (dpop.Proof, error) {
+	if len(r.DPoP) == 0 && !client.DPoPBound {
+		return dpop.Proof{}, nil
+	}
+	if len(r.DPoP) == 0 {
+		return dpop.Proof{}, oauth.InvalidDPoPProof.Errorf("The client's tokens are bound to a key: the request needs a DPoP proof.")
+	}
+	issuer, err := e.Issuers.Issuer(ctx)
+	if err != nil {
+		return dpop.Proof{}, err
+	}
+	nonce := client.DPoPNonce || settings.DPoPNonce
+	if nonce {
+		// RFC 9449 §8.2: a server "MAY supply the new nonce in the same way that the
+		// initial one is supplied: by using a DPoP-Nonce HTTP header in the response".
+		fresh, err := e.DPoP.Nonce(ctx)
+		if err != nil {
+			return dpop.Proof{}, err
+		}
+		w.Header().Set("DPoP-Nonce", fresh)
+	}
+	return e.DPoP.Verify(ctx, r.DPoP, dpop.Expected{
+		Method: r.Method, URL: oauth.Endpoint(issuer, r.Path), Nonce: nonce,
+	})
 }
 
 // undoTimeout bounds the giving back, which outlives the request's deadline.
 const undoTimeout = 2 * time.Second
 
 // issue signs, or gives back what was spent.
-func (e Endpoint) issue(ctx context.Context, r oauth.Request, result Result) (oauth.TokenResponse, error) {
-	// RFC 6749 §3.3: the server processes the request with a scope, "or fails the
-	// request indicating an invalid scope". How much was granted is known only once
-	// it is spent.
-	if r.Get("scope") != "" && len(result.Authorization.Scope) == 0 {
-		err := oauth.InvalidScope.Errorf("Nothing of the scope was granted.")
+func (e Endpoint) issue(ctx context.Context, r Request, result Result, uses *uses) (oauth.TokenResponse, error) {
+	a := &result.Authorization
+	apis, err := e.allowed(ctx, r, a)
+	if err != nil {
 		return oauth.TokenResponse{}, errors.Join(err, giveBack(ctx, result))
 	}
-	response, err := e.sign(ctx, result)
+	format, err := policy.FormatOf(apis)
+	if err != nil {
+		return oauth.TokenResponse{}, errors.Join(err, giveBack(ctx, result))
+	}
+	a.Format = token.Format{
+		Dialect:  format.Dialect,
+		Key:      jwt.Choice{Algorithm: format.Algorithm, KeyID: format.KeyID},
+		Lifetime: policy.TokenLifetime(apis),
+	}
+	response, err := e.mint(ctx, result, uses)
 	// A refusal keeps it spent: only what failed on our side may be tried again.
-	if refusal := (*oauth.Error)(nil); err == nil || errors.As(err, &refusal) && refusal.Code.Status() < http.StatusInternalServerError {
+	if err == nil || refused(err) {
 		return response, err
 	}
 	return response, errors.Join(err, giveBack(ctx, result))
+}
+
+// refused reports whether the request was at fault, and not the server.
+func refused(err error) bool {
+	refusal := (*oauth.Error)(nil)
+	return errors.As(err, &refusal) && refusal.Status() < http.StatusInternalServerError
+}
+
+// allowed finds the APIs and leaves of the scope what policy allows there today: a
+// grant may be older than a change of the configuration, and narrower APIs have
+// fewer scope values.
+func (e Endpoint) allowed(ctx context.Context, r Request, a *token.Authorization) ([]store.API, error) {
+	apis, err := findAPIs(ctx, e.APIs, a.Audience)
+	if err != nil || a.Person == nil {
+		return apis, err
+	}
+	// The not_before of the client and of the server end what an older login began.
+	if ended := func(t time.Time) bool { return !t.IsZero() && a.Person.AuthTime.UnixMilli() < t.UnixMilli() }; ended(r.Client.NotBefore) || ended(r.Settings.NotBefore) {
+		return nil, oauth.InvalidGrant.Errorf("The login was ended by the owner of the server.").Named(oauth.CaseRefreshToken)
+	}
+	if a.Scope, err = policy.UserScope(r.Client, apis, a.Scope); err != nil {
+		return nil, err
+	}
+	// RFC 6749 §3.3: the server processes the request with a scope, "or fails the
+	// request indicating an invalid scope". How much was granted is known only once
+	// it is spent.
+	if r.Get("scope") != "" && len(a.Scope) == 0 {
+		return nil, oauth.InvalidScope.Errorf("Nothing of the scope was granted.")
+	}
+	return apis, nil
 }
 
 func giveBack(ctx context.Context, result Result) error {
@@ -134,40 +249,39 @@ func giveBack(ctx context.Context, result Result) error {
 	return result.Undo(ctx)
 }
 
-func (e Endpoint) sign(ctx context.Context, result Result) (oauth.TokenResponse, error) {
-	authorization := result.Authorization
-	lifetime, err := e.lifetime(ctx, authorization.Audience)
-	if err != nil {
-		return oauth.TokenResponse{}, err
-	}
-	authorization.Lifetime = lifetime
-	response, err := e.Issuer.Issue(ctx, authorization)
-	if err != nil {
+// mint signs, and meanwhile takes what is not yet used up.
+func (e Endpoint) mint(ctx context.Context, result Result, uses *uses) (oauth.TokenResponse, error) {
+	var response oauth.TokenResponse
+	work, workCtx := errgroup.WithContext(ctx)
+	work.Go(func() error { return uses.take(workCtx) })
+	work.Go(func() (err error) {
+		response, err = e.Issuer.Issue(workCtx, result.Authorization)
+		return err
+	})
+	if err := work.Wait(); err != nil {
 		return oauth.TokenResponse{}, err
 	}
 	response.RefreshToken = result.RefreshToken.Reveal()
+	response.IssuedTokenType = result.IssuedTokenType
 	return response, nil
-}
-
-// lifetime is the shortest that the APIs allow.
-func (e Endpoint) lifetime(ctx context.Context, audience []string) (time.Duration, error) {
-	lifetime := policy.TokenLifetime(nil)
-	for i, identifier := range audience {
-		api, err := findAPI(ctx, e.APIs, identifier)
-		if err != nil {
-			return 0, err
-		}
-		if l := policy.TokenLifetime(&api); i == 0 || l < lifetime {
-			lifetime = l
-		}
-	}
-	return lifetime, nil
 }
 
 func findAPI(ctx context.Context, apis store.APIs, identifier string) (store.API, error) {
 	api, err := apis.API(ctx, identifier)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.API{}, oauth.InvalidTarget.Errorf("There is no API %.256s.", identifier).Because(err)
+		return store.API{}, oauth.InvalidTarget.Errorf("There is no API %.256s.", identifier).Named(oauth.CaseUnknownAudience).Because(err)
 	}
 	return api, err
+}
+
+func findAPIs(ctx context.Context, apis store.APIs, identifiers []string) ([]store.API, error) {
+	var found []store.API
+	for _, identifier := range identifiers {
+		api, err := findAPI(ctx, apis, identifier)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, api)
+	}
+	return found, nil
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
@@ -24,14 +26,19 @@ import (
 type RefreshToken struct {
 	Grants store.Grants
 	Users  store.Users
-	Now    func() time.Time
+	// Sessions are those that online grants end with.
+	Sessions store.SessionReader
+	Now      func() time.Time
 }
 
 var _ Grant = RefreshToken{}
 
+// Spends is true.
+func (RefreshToken) Spends() bool { return true }
+
 // Authorize rotates the token. The person is read while the access token is
 // signed: what an ID token says is fresh, and one who has gone gets nothing.
-func (g RefreshToken) Authorize(ctx context.Context, client store.Client, r oauth.Request) (Result, error) {
+func (g RefreshToken) Authorize(ctx context.Context, r Request) (Result, error) {
 	if r.Get("refresh_token") == "" {
 		return Result{}, oauth.InvalidRequest.Errorf("The refresh_token is missing.")
 	}
@@ -51,29 +58,35 @@ func (g RefreshToken) Authorize(ctx context.Context, client store.Client, r oaut
 	}
 	grant, err := g.Grants.RotateRefreshToken(ctx, store.Rotation{
 		GrantID:   presented.grantID,
-		ClientID:  client.ID,
+		ClientID:  r.Client.ID,
 		Family:    presented.family.Digest(),
 		Presented: presented.rotating.Digest(),
 		Next:      successor.rotating.Digest(),
 		Salt:      salt,
+		Static:    r.Client.Refresh.NonRotating,
+		Key:       r.Key,
 		Scope:     asked,
 		Audience:  r.Targets(),
 		Now:       g.Now(),
 		By:        by,
-		Idle:      time.Duration(client.Refresh.IdleLifetime) * time.Second,
-		Leeway:    time.Duration(client.Refresh.Leeway) * time.Second,
+		Idle:      time.Duration(r.Client.Refresh.IdleLifetime) * time.Second,
+		Leeway:    time.Duration(r.Client.Refresh.Leeway) * time.Second,
 	})
 	if err != nil {
 		if errors.Is(err, store.ErrScope) || errors.Is(err, store.ErrAudience) {
 			return Result{}, beyondGrant(err)
+		}
+		if errors.Is(err, store.ErrOtherKey) {
+			return Result{}, oauth.InvalidDPoPProof.Errorf("The refresh token is bound to another key.").Because(err)
 		}
 		if refusal(err) {
 			return Result{}, refreshRefused(err)
 		}
 		return Result{}, err
 	}
-	// The store may have kept the successor of an earlier attempt.
-	if successor, err = presented.successor(grant.Salt); err != nil {
+	if r.Client.Refresh.NonRotating {
+		successor = presented
+	} else if successor, err = presented.successor(grant.Salt); err != nil { // the store may have kept that of an earlier attempt
 		return Result{}, err
 	}
 	result := Result{
@@ -81,32 +94,44 @@ func (g RefreshToken) Authorize(ctx context.Context, client store.Client, r oaut
 		RefreshToken:  successor.token(),
 	}
 	// The same successor once more is no rotation of this request's.
-	if grant.By == by {
+	if grant.By == by && !r.Client.Refresh.NonRotating {
 		result.Undo = func(ctx context.Context) error { return g.Grants.ReopenRotation(ctx, grant.ID, by) }
 	}
 	// OpenID Connect Core 1.0 §12.2: "it SHOULD NOT have a nonce Claim".
 	result.Authorization.Person.Nonce = ""
-	result.Authorization.Person.Claims = g.person(grant, result.Authorization.Scope)
+	result.Authorization.Person.Facts = g.facts(grant, r, result.Authorization.Scope)
+	result.Authorization.Person.Waits = token.Waits(r.Settings.Claims)
 	return result, nil
 }
 
-func (g RefreshToken) person(grant store.Grant, scope oauth.Scope) func(context.Context) (map[string]any, error) {
-	return func(ctx context.Context) (map[string]any, error) {
-		user, err := g.Users.User(ctx, grant.Subject)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil, refreshRefused(errors.New("the user is gone"))
+// facts reads the person, and the session of an online grant, side by side.
+func (g RefreshToken) facts(grant store.Grant, r Request, scope oauth.Scope) func(context.Context) (token.Facts, error) {
+	return func(ctx context.Context) (token.Facts, error) {
+		var user store.User
+		work, ctx := errgroup.WithContext(ctx)
+		work.Go(func() (err error) { user, err = g.Users.User(ctx, grant.Subject); return err })
+		if grant.Online {
+			work.Go(func() error {
+				_, err := g.Sessions.Session(ctx, oauth.Digest(grant.SessionID), g.Now())
+				return err
+			})
 		}
-		if err != nil {
-			return nil, fmt.Errorf("grant: user: %w", err)
+		switch err := work.Wait(); {
+		case errors.Is(err, store.ErrNotFound):
+			return token.Facts{}, refreshRefused(errors.New("the user is gone, or the session has ended"))
+		case err != nil:
+			return token.Facts{}, fmt.Errorf("grant: user: %w", err)
+		case user.Ended(grant.AuthTime):
+			return token.Facts{}, refreshRefused(errors.New("the user is blocked, or the login was ended")).Named(oauth.CaseBlocked)
 		}
-		return token.UserClaims(user, scope), nil
+		return token.FactsOf(user, r.Client, r.Settings.Claims, scope), nil
 	}
 }
 
 // refreshRefused says the same of every token. auth0-spa-js looks for the words
 // "invalid refresh token" before it falls back to a silent login.
-func refreshRefused(cause error) error {
-	return oauth.InvalidGrant.Errorf("Unknown or invalid refresh token.").Because(cause)
+func refreshRefused(cause error) *oauth.Error {
+	return oauth.InvalidGrant.Errorf("Unknown or invalid refresh token.").Named(oauth.CaseRefreshToken).Because(cause)
 }
 
 // A refreshToken is prefix.grant.family.rotating. The grant's id finds the item;

@@ -22,9 +22,17 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// RS256 is RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 §3.3): the algorithm that
-// every OpenID Connect client must know, and the cheapest one in AWS KMS.
-const RS256 = "RS256"
+// The algorithms that we sign with (RFC 7518 §3.1). All of them hash with SHA-256.
+const (
+	// RS256 is RSASSA-PKCS1-v1_5: the algorithm that every OpenID Connect client
+	// must know, and the cheapest one in AWS KMS.
+	RS256 = "RS256"
+	PS256 = "PS256" // RSASSA-PSS
+	ES256 = "ES256" // ECDSA on P-256
+)
+
+// Algorithms lists them.
+func Algorithms() []string { return []string{RS256, PS256, ES256} }
 
 // Values of the typ header.
 const (
@@ -70,10 +78,18 @@ func Thumbprint(public crypto.PublicKey) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(sum), nil
 }
 
+// A Choice says which key is to sign.
+type Choice struct {
+	// Algorithm is a JWS alg, "" for RS256.
+	Algorithm string
+	// KeyID is a kid, "" for whichever key of the algorithm is active.
+	KeyID string
+}
+
 // A Signer makes signatures with a private key that it does not show.
 type Signer interface {
 	// SigningKey names the key that signs now.
-	SigningKey(ctx context.Context) (Key, error)
+	SigningKey(ctx context.Context, c Choice) (Key, error)
 	// Sign returns the JWS signature (RFC 7518 §3) of a SHA-256 digest. An
 	// error that wraps ErrKeyUnusable asks to take SigningKey once more.
 	Sign(ctx context.Context, key Key, digest []byte) ([]byte, error)
@@ -86,20 +102,20 @@ type KeySet interface {
 
 // Sign makes a compact JWT of the claims. Where the key turns out to be
 // unusable, it asks for the signing key once more.
-func Sign(ctx context.Context, s Signer, typ string, claims any) (string, error) {
+func Sign(ctx context.Context, s Signer, c Choice, typ string, claims any) (string, error) {
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", fmt.Errorf("jwt: claims: %w", err)
 	}
-	token, err := sign(ctx, s, typ, payload)
+	token, err := sign(ctx, s, c, typ, payload)
 	if errors.Is(err, ErrKeyUnusable) {
-		token, err = sign(ctx, s, typ, payload)
+		token, err = sign(ctx, s, c, typ, payload)
 	}
 	return token, err
 }
 
-func sign(ctx context.Context, s Signer, typ string, payload []byte) (string, error) {
-	key, err := s.SigningKey(ctx)
+func sign(ctx context.Context, s Signer, c Choice, typ string, payload []byte) (string, error) {
+	key, err := s.SigningKey(ctx, c)
 	if err != nil {
 		return "", fmt.Errorf("jwt: signing key: %w", err)
 	}
@@ -161,7 +177,7 @@ func Verify(ctx context.Context, set KeySet, token string, want Expected, dst an
 	if strings.ContainsAny(token, "\r\n") {
 		return errors.New("jwt: a line break in the token")
 	}
-	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
+	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256})
 	if err != nil {
 		return fmt.Errorf("jwt: %w", err)
 	}

@@ -51,7 +51,7 @@ func newHolder(t *testing.T) *holder {
 	}
 }
 
-func (h *holder) SigningKey(context.Context) (jwt.Key, error) {
+func (h *holder) SigningKey(context.Context, jwt.Choice) (jwt.Key, error) {
 	h.asked++
 	return h.keys[0], nil
 }
@@ -160,7 +160,7 @@ func TestVerifyAllowsExpiredOnes(t *testing.T) {
 			}
 		})
 	}
-	token, err := jwt.Sign(t.Context(), h, jwt.TypAccessToken, claims(map[string]any{"exp": 1}))
+	token, err := jwt.Sign(t.Context(), h, jwt.Choice{}, jwt.TypAccessToken, claims(map[string]any{"exp": 1}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func (u unreadable) Keys(context.Context) ([]jwt.Key, error) { return nil, u.err
 
 func TestVerifyTellsTheKeySetsErrors(t *testing.T) {
 	h, cause := newHolder(t), errors.New("on fire")
-	token, err := jwt.Sign(t.Context(), h, jwt.TypAccessToken, claims(nil))
+	token, err := jwt.Sign(t.Context(), h, jwt.Choice{}, jwt.TypAccessToken, claims(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +286,7 @@ func TestSignTriesAnotherKeyOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHolder(t)
 			h.fail = test.fail
-			token, err := jwt.Sign(t.Context(), h, jwt.TypAccessToken, claims(nil))
+			token, err := jwt.Sign(t.Context(), h, jwt.Choice{}, jwt.TypAccessToken, claims(nil))
 			if !errors.Is(err, test.want) || (err == nil) != (test.want == nil) || (token == "") != (err != nil) {
 				t.Errorf("got %q, %v", token, err)
 			}
@@ -295,7 +295,7 @@ func TestSignTriesAnotherKeyOnce(t *testing.T) {
 			}
 		})
 	}
-	if _, err := jwt.Sign(t.Context(), newHolder(t), jwt.TypAccessToken, func() {}); err == nil {
+	if _, err := jwt.Sign(t.Context(), newHolder(t), jwt.Choice{}, jwt.TypAccessToken, func() {}); err == nil {
 		t.Error("signed what is no JSON")
 	}
 }

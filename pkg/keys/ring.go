@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,16 +64,18 @@ func (r *Ring) keys(ctx context.Context) (*parsed, error) {
 	return p, nil
 }
 
-// SigningKey is the active key. ErrNoKey if there is none.
-func (r *Ring) SigningKey(ctx context.Context) (jwt.Key, error) {
+// SigningKey is the active key that is chosen. ErrNoKey if there is none.
+func (r *Ring) SigningKey(ctx context.Context, c jwt.Choice) (jwt.Key, error) {
+	algorithm := cmp.Or(c.Algorithm, jwt.RS256)
 	p, err := r.keys(ctx)
 	if err != nil {
 		return jwt.Key{}, err
 	}
-	// Of another algorithm may be what a newer version of the code has activated.
-	i := slices.IndexFunc(p.published[:p.active], func(k jwt.Key) bool { return k.Algorithm == jwt.RS256 })
+	i := slices.IndexFunc(p.published[:p.active], func(k jwt.Key) bool {
+		return k.Algorithm == algorithm && (c.KeyID == "" || c.KeyID == k.ID)
+	})
 	if i < 0 {
-		return jwt.Key{}, ErrNoKey
+		return jwt.Key{}, fmt.Errorf("%w: %s %s", ErrNoKey, algorithm, c.KeyID)
 	}
 	return p.published[i], nil
 }

@@ -131,7 +131,7 @@ func TestContract(t *testing.T) {
 		key := register(t, r, h, reference)
 		ring := &keys.Ring{Registry: cached(r), Private: h}
 		for _, filler := range []int{0, 10_000} { // KMS takes no message of 10,000 bytes
-			token, err := jwt.Sign(t.Context(), ring, jwt.TypAccessToken, someClaims(filler))
+			token, err := jwt.Sign(t.Context(), ring, jwt.Choice{}, jwt.TypAccessToken, someClaims(filler))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -263,7 +263,7 @@ func TestAnUnusableKeyIsReplaced(t *testing.T) {
 			sign := func(signs, reads int, want error) string {
 				t.Helper()
 				signs, reads = signs+server.Calls("Sign"), reads+r.reads
-				token, err := jwt.Sign(t.Context(), ring, jwt.TypAccessToken, someClaims(0))
+				token, err := jwt.Sign(t.Context(), ring, jwt.Choice{}, jwt.TypAccessToken, someClaims(0))
 				if !errors.Is(err, want) || (err == nil) != (want == nil) {
 					t.Fatalf("got %v, want %v", err, want)
 				}
@@ -305,7 +305,7 @@ func TestRotationWhileCached(t *testing.T) {
 	r := &registry{}
 	one := register(t, r, h, arn)
 	ring := &keys.Ring{Registry: cached(r), Private: h}
-	old, err := jwt.Sign(t.Context(), ring, jwt.TypAccessToken, someClaims(0))
+	old, err := jwt.Sign(t.Context(), ring, jwt.Choice{}, jwt.TypAccessToken, someClaims(0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +315,7 @@ func TestRotationWhileCached(t *testing.T) {
 	}
 	r.set(entry(t, one, store.KeyRevoked), entry(t, two, store.KeyActive))
 	before := server.Calls("Sign")
-	token, err := jwt.Sign(t.Context(), ring, jwt.TypAccessToken, someClaims(0))
+	token, err := jwt.Sign(t.Context(), ring, jwt.Choice{}, jwt.TypAccessToken, someClaims(0))
 	if err != nil || server.Calls("Sign") != before+2 {
 		t.Fatal(err, server.Calls("Sign"))
 	}
@@ -339,13 +339,13 @@ func TestBusy(t *testing.T) {
 	reads := r.reads
 	throttled := kmstest.Fault{Error: kmstest.Throttled}
 	server.Next("Sign", throttled, throttled)
-	if _, err := jwt.Sign(t.Context(), ring, jwt.TypAccessToken, someClaims(0)); !errors.Is(err, jwt.ErrBusy) {
+	if _, err := jwt.Sign(t.Context(), ring, jwt.Choice{}, jwt.TypAccessToken, someClaims(0)); !errors.Is(err, jwt.ErrBusy) {
 		t.Error(err)
 	}
 	if server.Calls("Sign") != 2 || r.reads != reads {
 		t.Errorf("%d signatures, %d reads", server.Calls("Sign"), r.reads-reads)
 	}
-	if _, err := jwt.Sign(t.Context(), ring, jwt.TypAccessToken, someClaims(0)); err != nil {
+	if _, err := jwt.Sign(t.Context(), ring, jwt.Choice{}, jwt.TypAccessToken, someClaims(0)); err != nil {
 		t.Error(err)
 	}
 }
@@ -379,7 +379,7 @@ func TestRaceOfSigningAndRotation(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 20 {
-				token, err := jwt.Sign(context.Background(), ring, jwt.TypAccessToken, someClaims(0))
+				token, err := jwt.Sign(context.Background(), ring, jwt.Choice{}, jwt.TypAccessToken, someClaims(0))
 				if err != nil {
 					t.Error(err)
 					return
@@ -429,7 +429,7 @@ func BenchmarkToken(b *testing.B) {
 			ring := &keys.Ring{Registry: cached(r), Private: h.holder}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := jwt.Sign(b.Context(), ring, jwt.TypAccessToken, someClaims(0)); err != nil {
+				if _, err := jwt.Sign(b.Context(), ring, jwt.Choice{}, jwt.TypAccessToken, someClaims(0)); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -30,6 +30,9 @@ const (
 	RegistrationNotSupported Code = "registration_not_supported"
 	ServerError              Code = "server_error"
 	TemporarilyUnavailable   Code = "temporarily_unavailable"
+	InvalidDPoPProof         Code = "invalid_dpop_proof"     // RFC 9449 §5
+	UseDPoPNonce             Code = "use_dpop_nonce"         // RFC 9449 §8
+	UnsupportedTokenType     Code = "unsupported_token_type" // RFC 7009 §2.2.1
 
 	// These four are answers of HTTP itself; no RFC gives them an OAuth code.
 	MethodNotAllowed     Code = "method_not_allowed"
@@ -85,13 +88,35 @@ func (c Code) Errorf(format string, args ...any) *Error {
 type Error struct {
 	Code        Code
 	Description string
-	cause       error
+	// Case names the refusal for the profile of Auth0, "" for one that it has no
+	// words of its own for.
+	Case   Case
+	cause  error
+	status int // 0 for the code's
+	uri    string
+}
+
+// Status is the HTTP status in which the error travels.
+func (e *Error) Status() int {
+	if e.status != 0 {
+		return e.status
+	}
+	return e.Code.Status()
+}
+
+// Named returns the error with its Case.
+func (e *Error) Named(c Case) *Error {
+	named := *e
+	named.Case = c
+	return &named
 }
 
 // Because returns the error with the cause that the log is to show. The cause
 // never reaches the caller.
 func (e *Error) Because(cause error) *Error {
-	return &Error{Code: e.Code, Description: e.Description, cause: cause}
+	because := *e
+	because.cause = cause
+	return &because
 }
 
 // Error gives everything, for the log.
@@ -124,13 +149,14 @@ func cut(s string) string {
 
 // Body is the JSON body of RFC 6749 §5.2.
 func (e *Error) Body() ErrorResponse {
-	return ErrorResponse{Error: e.Code.wire(), Description: e.Description}
+	return ErrorResponse{Error: e.Code.wire(), Description: e.Description, URI: e.uri}
 }
 
 // ErrorResponse is the error body of RFC 6749 §5.2.
 type ErrorResponse struct {
 	Error       Code   `json:"error"`
 	Description string `json:"error_description,omitempty"`
+	URI         string `json:"error_uri,omitempty"`
 }
 
 // AsError returns err as an *Error. What is none is a server_error without a

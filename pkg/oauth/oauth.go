@@ -13,6 +13,20 @@ const (
 	AuthorizationCode = "authorization_code"
 	ClientCredentials = "client_credentials"
 	RefreshToken      = "refresh_token"
+	// Password is legacy (RFC 6749 §4.3, RFC 9700 §2.4), and PasswordRealm Auth0's
+	// form of it.
+	Password      = "password"
+	PasswordRealm = "http://auth0.com/oauth/grant-type/password-realm"
+	// TokenExchange is from RFC 8693 §2.1.
+	TokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange"
+)
+
+// Token types (RFC 8693 §3).
+const (
+	AccessTokenType  = "urn:ietf:params:oauth:token-type:access_token"
+	RefreshTokenType = "urn:ietf:params:oauth:token-type:refresh_token"
+	IDTokenType      = "urn:ietf:params:oauth:token-type:id_token"
+	JWTType          = "urn:ietf:params:oauth:token-type:jwt"
 )
 
 // Client authentication methods (RFC 7591 §2).
@@ -20,7 +34,15 @@ const (
 	ClientSecretBasic = "client_secret_basic"
 	ClientSecretPost  = "client_secret_post"
 	None              = "none"
+	ClientSecretJWT   = "client_secret_jwt"
+	PrivateKeyJWT     = "private_key_jwt"
+	// WorkloadIdentity is ours: the client presents, as its assertion, a JWT that a
+	// trusted issuer gave to it, such as a Kubernetes service account's.
+	WorkloadIdentity = "workload_identity"
 )
+
+// AssertionType is the client_assertion_type of RFC 7523 §2.2.
+const AssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 // Scope values with a meaning of their own (OpenID Connect Core 1.0 §5.4, §11).
 const (
@@ -30,6 +52,8 @@ const (
 	Address       = "address"
 	Phone         = "phone"
 	OfflineAccess = "offline_access"
+	// OnlineAccess is ours and Auth0's: a refresh token that ends with the session.
+	OnlineAccess = "online_access"
 )
 
 // IdentityScope lists the scope values that ask for a person's identity and claims
@@ -48,6 +72,7 @@ const (
 	CodePrefix    = "kmint_code."
 	RefreshPrefix = "kmint_refresh."
 	SessionPrefix = "kmint_session."
+	AccessPrefix  = "kmint_access." // of an opaque access token
 )
 
 // Endpoint is the address of a path below the issuer, which may or may not end

@@ -27,9 +27,13 @@ type Request struct {
 	Method string
 	// Origin is the Origin header (RFC 6454 §7), or "".
 	Origin string
+	// Path is the path of the URL.
+	Path string
 	// Authorization is the whole Authorization header.
 	Authorization Secret
-	params        url.Values
+	// DPoP are the values of the DPoP header (RFC 9449 §4.1).
+	DPoP   []string
+	params url.Values
 }
 
 // Get returns the parameter's value, or "" where it was left out or empty.
@@ -85,7 +89,7 @@ func (r Request) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[reques
 // type. A request that is refused for a parameter still has the others, so that
 // its client can be told apart.
 func ReadRequest(r *http.Request) (Request, error) {
-	req := Request{Method: r.Method, Origin: r.Header.Get("Origin")}
+	req := Request{Method: r.Method, Path: r.URL.Path, Origin: r.Header.Get("Origin"), DPoP: r.Header.Values("DPoP")}
 	switch values := r.Header.Values("Authorization"); len(values) {
 	case 0:
 	case 1:
@@ -201,13 +205,15 @@ func scalar(v any) (string, bool) {
 }
 
 // check obeys RFC 6749 §3.1 and §3.2: "Request and response parameters MUST NOT
-// be included more than once." RFC 8707 §2 lets resource be repeated.
+// be included more than once." RFC 8707 §2 lets resource be repeated, and RFC
+// 8693 §2.1 audience in a token exchange.
 func check(values url.Values) (url.Values, error) {
+	exchange := slices.Equal(values["grant_type"], []string{TokenExchange})
 	kept := url.Values{}
 	var refused error
 	for _, name := range slices.Sorted(maps.Keys(values)) { // the same fault is named each time
 		list := values[name]
-		if err := checkOne(name, list); err != nil {
+		if err := checkOne(name, list, exchange); err != nil {
 			refused = cmp.Or(refused, err)
 			continue
 		}
@@ -220,8 +226,8 @@ func check(values url.Values) (url.Values, error) {
 	return kept, refused
 }
 
-func checkOne(name string, list []string) error {
-	if len(list) > 1 && name != "resource" {
+func checkOne(name string, list []string, exchange bool) error {
+	if len(list) > 1 && name != "resource" && !(exchange && name == "audience") {
 		return repeated(name)
 	}
 	text := name + strings.Join(list, "")

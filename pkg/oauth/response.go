@@ -14,10 +14,16 @@ type TokenResponse struct {
 	IDToken      string `json:"id_token,omitempty"`
 	// Scope is what was granted.
 	Scope string `json:"scope,omitempty"`
+	// IssuedTokenType is from RFC 8693 §2.2.1.
+	IssuedTokenType string `json:"issued_token_type,omitempty"`
 }
 
-// Bearer is the token_type of RFC 6750.
-const Bearer = "Bearer"
+// Values of token_type.
+const (
+	Bearer = "Bearer" // RFC 6750
+	DPoP   = "DPoP"   // RFC 9449 §5
+	NA     = "N_A"    // RFC 8693 §2.2.1: the token is no access token
+)
 
 // BearerToken takes the token from an Authorization header (RFC 6750 §2.1).
 // Scheme names are case-insensitive (RFC 9110 §11.1).

@@ -28,7 +28,7 @@ func (p *Problems) client(o *object) Client {
 		oauth.ClientSecretBasic, oauth.ClientSecretPost, oauth.None)
 	c.Secret = o.secret(c.AuthMethod)
 	if c.Secret != "" {
-		c.SecretDigest = c.Secret.Digest()
+		c.SecretDigests = []oauth.Digest{c.Secret.Digest()}
 	}
 
 	o.grantTypes(&c)

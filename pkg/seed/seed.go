@@ -101,8 +101,8 @@ func (s Seed) RevealJSON() ([]byte, error) {
 // 7591, save for the secret, which the record has as a digest.
 type clientFile struct {
 	store.Client
-	SecretDigest *string `json:"secret_digest,omitempty"` // hides the record's
-	Secret       string  `json:"client_secret,omitempty"`
+	SecretDigests *string `json:"secret_digests,omitempty"` // hides the record's
+	Secret        string  `json:"client_secret,omitempty"`
 }
 
 func (u User) file() map[string]any {

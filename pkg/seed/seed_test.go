@@ -48,16 +48,16 @@ func TestExample(t *testing.T) {
 	wantClients := []Client{{
 		Client: store.Client{
 			ID: "demo-service", Name: "Demo service", ApplicationType: "web",
-			SecretDigest: oauth.DigestOf("demo-service-secret-used-in-examples-only"),
-			AuthMethod:   "client_secret_basic", GrantTypes: []string{"client_credentials"},
+			SecretDigests: []oauth.Digest{oauth.DigestOf("demo-service-secret-used-in-examples-only")},
+			AuthMethod:    "client_secret_basic", GrantTypes: []string{"client_credentials"},
 			APIGrants: map[string][]string{"https://orders.example.com/": {"read:orders"}}, Refresh: refresh,
 		},
 		Secret: "demo-service-secret-used-in-examples-only",
 	}, {
 		Client: store.Client{
 			ID: "demo-web", Name: "Demo web app", ApplicationType: "web",
-			SecretDigest: oauth.DigestOf("demo-web-secret-used-in-examples-only"),
-			AuthMethod:   "client_secret_basic", GrantTypes: []string{"authorization_code", "refresh_token"},
+			SecretDigests: []oauth.Digest{oauth.DigestOf("demo-web-secret-used-in-examples-only")},
+			AuthMethod:    "client_secret_basic", GrantTypes: []string{"authorization_code", "refresh_token"},
 			ResponseTypes: []string{"code"}, RedirectURIs: []string{"http://localhost:8080/callback"},
 			PostLogoutRedirectURIs: []string{"http://localhost:8080/"}, FirstParty: true, Refresh: refresh,
 		},

@@ -18,13 +18,13 @@ import (
 //	               |                       |
 //	floor 5     server <-------------------'                      + config; one func per function, no adapter
 //	               |
-//	floor 4     grant   authorize   userinfo   discovery          (only these and web write answers)
+//	floor 4     grant   authorize   userinfo   discovery   revoke   introspect    (only these and web write answers)
 //	               |
-//	floor 3     clientauth  policy  login  session  token    keys  seed    dynamo  bolt
-//	               '-----------'------.-------'-------'--------'-----'-------'-----'
-//	floor 2                         store            web   gateway    kms   localkey    verify
-//	                                  |               |                 |                 |
-//	floor 1                         oauth <-----------'       jwt <-----'        config   '-> oauth, jwt
+//	floor 3     clientauth  dpop  policy  login  session  token    keys  seed    dynamo  bolt
+//	               '---------'------.-------'-------'--------'-----'-------'-----'
+//	floor 2                       store   fetch   trust     web   gateway    kms   localkey    verify
+//	                                |                |       |                 |                 |
+//	floor 1                       oauth <------------'-------'       jwt <-----'        config   '-> oauth, jwt
 //
 // verify has a door of its own: others' programs and infra/examples use it, and
 // nothing in the house does.
@@ -39,8 +39,11 @@ var floors = map[string]string{
 	"kms":      "jwt",
 	"localkey": "jwt",
 	"verify":   "oauth jwt",
+	"fetch":    "",
+	"trust":    "oauth jwt",
 
-	"clientauth": "oauth store",
+	"clientauth": "oauth store jwt trust",
+	"dpop":       "oauth store jwt",
 	"policy":     "oauth store",
 	"login":      "oauth store",
 	"session":    "oauth store",
@@ -50,19 +53,21 @@ var floors = map[string]string{
 	"dynamo":     "oauth store",
 	"bolt":       "oauth store",
 
-	"grant":     "oauth store jwt web clientauth policy token",
-	"authorize": "oauth store jwt web policy login session token",
-	"userinfo":  "oauth store jwt web token",
-	"discovery": "oauth store web token",
+	"grant":      "oauth store jwt web trust clientauth dpop policy login token",
+	"authorize":  "oauth store jwt web policy login session token",
+	"userinfo":   "oauth store jwt web dpop token",
+	"discovery":  "oauth store web token",
+	"revoke":     "oauth store jwt web clientauth token",
+	"introspect": "oauth store jwt web clientauth token",
 
-	"server": "oauth store jwt web clientauth policy login session token keys grant authorize userinfo discovery",
+	"server": "oauth store jwt web fetch trust clientauth dpop policy login session token keys grant authorize userinfo discovery revoke introspect",
 }
 
 // Packages of tests stand beside what they test.
 var testOnly = []string{"store/storetest"}
 
 // Only these see HTTP: those that write answers, and those that pass them on.
-var writers = []string{"web", "gateway", "verify", "grant", "authorize", "userinfo", "discovery", "server"}
+var writers = []string{"web", "gateway", "verify", "grant", "authorize", "userinfo", "discovery", "revoke", "introspect", "server"}
 
 func TestArrowsGoDown(t *testing.T) {
 	found := map[string]bool{}
@@ -93,7 +98,7 @@ func TestArrowsGoDown(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if imported == "net/http" && !slices.Contains(writers, room) && !slices.Contains([]string{"oauth", "kms", "dynamo"}, room) {
+			if imported == "net/http" && !slices.Contains(writers, room) && !slices.Contains([]string{"oauth", "kms", "dynamo", "fetch"}, room) {
 				t.Errorf("%s sees net/http", path)
 			}
 			ours, isOurs := strings.CutPrefix(imported, "kmint/pkg/")

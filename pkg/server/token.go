@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kmint/pkg/clientauth"
+	"kmint/pkg/dpop"
 	"kmint/pkg/grant"
 	"kmint/pkg/keys"
 	"kmint/pkg/oauth"
@@ -29,6 +30,10 @@ type Token struct {
 	Registry   store.RegistryReader
 	Grants     store.Grants
 	Users      store.Users
+	Sessions   store.SessionReader
+	Uses       store.Uses
+	Opaque     store.OpaqueTokens
+	MAC        dpop.MAC
 	PrivateKey keys.PrivateKey
 
 	Now func() time.Time
@@ -39,14 +44,19 @@ type Token struct {
 func (f Token) Handler() http.Handler {
 	cache := store.NewCache(f.Clients, f.APIs, f.Settings, f.Issuers, f.Registry, f.Now)
 	endpoint := grant.Endpoint{
-		Clients: clientauth.Authenticator{Clients: cache},
-		APIs:    cache,
+		Clients:  clientauth.Authenticator{Clients: cache},
+		APIs:     cache,
+		Settings: cache,
+		Issuers:  named{cache, f.Issuer},
+		DPoP:     dpop.Verifier{MAC: f.MAC, Now: f.Now},
+		Uses:     f.Uses,
+		Now:      f.Now,
 		Grants: map[string]grant.Grant{
 			oauth.AuthorizationCode: grant.AuthorizationCode{Grants: f.Grants, Now: f.Now},
-			oauth.ClientCredentials: grant.ClientCredentials{APIs: cache, Settings: cache},
-			oauth.RefreshToken:      grant.RefreshToken{Grants: f.Grants, Users: f.Users, Now: f.Now},
+			oauth.ClientCredentials: grant.ClientCredentials{APIs: cache},
+			oauth.RefreshToken:      grant.RefreshToken{Grants: f.Grants, Users: f.Users, Sessions: f.Sessions, Now: f.Now},
 		},
-		Issuer: token.Issuer{Issuers: named{cache, f.Issuer}, Signer: &keys.Ring{Registry: cache, Private: f.PrivateKey}, Now: f.Now},
+		Issuer: token.Issuer{Issuers: named{cache, f.Issuer}, Signer: &keys.Ring{Registry: cache, Private: f.PrivateKey}, Opaque: f.Opaque, Now: f.Now},
 	}
 	// RFC 6749 §3.2: "The client MUST use the HTTP "POST" method when making
 	// access token requests."

@@ -92,7 +92,7 @@ func (k Keeper) New(subject string) (store.Session, oauth.Secret) {
 	now := k.Now()
 	return store.Session{
 		Digest:      handle.Digest(),
-		ID:          oauth.NewID(),
+		ID:          string(handle.Digest()),
 		Subject:     subject,
 		AuthTime:    now,
 		Expires:     now.Add(Lifetime),

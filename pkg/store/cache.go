@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"reflect"
 	"sync"
 	"time"
 
@@ -77,7 +78,7 @@ func (c *Cache) API(ctx context.Context, identifier string) (API, error) {
 // Settings reads the settings. None written is a miss.
 func (c *Cache) Settings(ctx context.Context) (Settings, error) {
 	return c.settings.get("", func() (Settings, error) { return c.server.Settings(ctx) },
-		func(s Settings) bool { return s == Settings{} })
+		func(s Settings) bool { return reflect.ValueOf(s).IsZero() })
 }
 
 // Issuer reads the issuer record.

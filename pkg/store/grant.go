@@ -15,6 +15,7 @@ var (
 	ErrOtherClient = errors.New("store: the grant belongs to another client")
 	ErrRedirectURI = errors.New("store: redirect_uri is not the one of the authorization request")
 	ErrVerifier    = errors.New("store: code_verifier does not answer the code_challenge")
+	ErrOtherKey    = errors.New("store: the grant is bound to another key")
 	ErrScope       = errors.New("store: scope goes beyond the grant")
 	ErrAudience    = errors.New("store: audience goes beyond the grant")
 	ErrRevoked     = errors.New("store: the grant is revoked")
@@ -44,11 +45,20 @@ type Grant struct {
 	// Audience lists the APIs; empty means the userinfo endpoint alone.
 	Audience []string
 	AuthTime time.Time
-	// SessionID is the sid of the SSO session.
+	// SessionID is the sid of the SSO session: the digest it is kept under. Online
+	// grants end with it.
 	SessionID string
-	// Claims is the snapshot of the person that the code exchange's ID token
-	// shows, removed by the first rotation.
-	Claims map[string]any
+	Online    bool
+	// Claims and AccessClaims are the snapshot of the person that the code exchange's
+	// ID token and access token show, removed by the first rotation.
+	Claims       map[string]any
+	AccessClaims map[string]any
+	// CodeKey is the dpop_jkt of the authorization request (RFC 9449 §10), "" for
+	// none: the code needs a proof by that key.
+	CodeKey string
+	// RefreshKey is what a refresh needs a proof by: the thumbprint of the key, AnyKey
+	// for a key whichever, "" for none.
+	RefreshKey string
 
 	Created     time.Time
 	CodeExpires time.Time
@@ -87,6 +97,16 @@ type Grant struct {
 	// Reopened says that the last rotation's answer never left: the previous
 	// token yields the same successor.
 	Reopened bool
+}
+
+// AnyKey binds a confidential client's grant: RFC 9449 §5 lets such a client
+// change its key, but a grant that gave bound tokens never gives others.
+const AnyKey = "*"
+
+// Proven reports whether a proof by key, "" for no proof, is what the grant's
+// refresh token needs.
+func (g Grant) Proven(key string) bool {
+	return g.RefreshKey == "" || g.RefreshKey == key || g.RefreshKey == AnyKey && key != ""
 }
 
 // Codes writes new grants.
@@ -159,7 +179,7 @@ func UndoSpend(g Grant, by string) (Grant, bool) {
 	}
 	g = g.undo(by)
 	g.Spent, g.By = time.Time{}, ""
-	g.Family, g.Current, g.IdleExpires = "", "", time.Time{}
+	g.Family, g.Current, g.IdleExpires, g.RefreshKey = "", "", time.Time{}, ""
 	return g, true
 }
 
@@ -195,6 +215,10 @@ type Spend struct {
 	RedirectURI string
 	// Challenge is computed from the code_verifier, "" for none.
 	Challenge oauth.Challenge
+	// Key is the thumbprint of the key that the request was proven by, "" for none,
+	// and Bind the RefreshKey that the grant is to have.
+	Key  string
+	Bind string
 	// Scope must be within what the client once asked for: one that was granted
 	// less and repeats its request is narrowed again, not refused. Audience must
 	// be within what was granted.
@@ -228,6 +252,8 @@ func (s Spend) Judge(g Grant) error {
 	// "mitigate PKCE downgrade attacks".
 	case s.Challenge != g.Challenge:
 		return ErrVerifier
+	case g.CodeKey != "" && g.CodeKey != s.Key:
+		return ErrOtherKey
 	case !s.Scope.Within(g.Requested):
 		return ErrScope
 	case !within(s.Audience, g.Audience):
@@ -253,7 +279,7 @@ func (s Spend) Done(g Grant) bool { return !g.Spent.IsZero() && g.By == s.By }
 
 // Apply is the grant after an allowed spend.
 func (s Spend) Apply(g Grant) Grant {
-	g.Spent, g.By = s.Now, s.By
+	g.Spent, g.By, g.RefreshKey = s.Now, s.By, s.Bind
 	g.Family, g.Current, g.IdleExpires = s.Family, s.Current, s.Now.Add(s.Idle)
 	return g
 }
@@ -268,6 +294,10 @@ type Rotation struct {
 	// Next is the digest of the successor that Salt derives.
 	Next oauth.Digest
 	Salt string
+	// Static keeps the token presented: Next and Salt mean nothing.
+	Static bool
+	// Key is the thumbprint of the key that the request was proven by, "" for none.
+	Key string
 	// Scope and Audience are bounded as in Spend.
 	Scope    oauth.Scope
 	Audience []string
@@ -287,6 +317,8 @@ func (r Rotation) Judge(g Grant) error {
 		return ErrOtherClient
 	case g.Family == "" || !g.Family.Equal(r.Family):
 		return ErrNotFound
+	case !g.Proven(r.Key):
+		return ErrOtherKey
 	case !r.Scope.Within(g.Requested):
 		return ErrScope
 	case !within(r.Audience, g.Audience):
@@ -313,7 +345,12 @@ func (r Rotation) Judge(g Grant) error {
 // rotation had succeeded, or the previous token is to yield the same successor.
 func (r Rotation) Settled(g Grant) bool { return r.mine(g) || r.sameSuccessor(g) }
 
-func (r Rotation) mine(g Grant) bool { return g.By == r.By && g.Previous.Equal(r.Presented) }
+func (r Rotation) mine(g Grant) bool {
+	if r.Static {
+		return false // done twice it is the same
+	}
+	return g.By == r.By && g.Previous.Equal(r.Presented)
+}
 
 // sameSuccessor needs no look at whether the successor is unused: its use would
 // have made it the previous one.
@@ -329,9 +366,13 @@ func (r Rotation) sameSuccessor(g Grant) bool {
 
 // Apply is the grant after an allowed rotation.
 func (r Rotation) Apply(g Grant) Grant {
+	if r.Static {
+		g.IdleExpires, g.Claims, g.AccessClaims = r.Now.Add(r.Idle), nil, nil
+		return g
+	}
 	g.Previous, g.Current, g.Salt = r.Presented, r.Next, r.Salt
 	g.Generation, g.Rotated, g.Reopened = g.Generation+1, r.Now, false
-	g.By, g.IdleExpires, g.Claims = r.By, r.Now.Add(r.Idle), nil
+	g.By, g.IdleExpires, g.Claims, g.AccessClaims = r.By, r.Now.Add(r.Idle), nil, nil
 	return g
 }
 

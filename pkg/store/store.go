@@ -39,8 +39,25 @@ type Client struct {
 	ID string `json:"client_id"`
 	// Name is shown to people.
 	Name string `json:"client_name,omitempty"`
-	// SecretDigest is the SHA-256 of the client secret, "" for a public client.
-	SecretDigest oauth.Digest `json:"secret_digest,omitempty"`
+	// SecretDigests are the SHA-256 of the client's current secrets: two while one
+	// takes the place of the other, none for a public client and for one that
+	// proves itself by a JWT.
+	SecretDigests []oauth.Digest `json:"secret_digests,omitempty"`
+	// SealedSecrets are the current secrets of a client of client_secret_jwt,
+	// encrypted under a KMS key with the client_id as context, base64. Their
+	// digests would not do: the secret is the key of an HMAC.
+	SealedSecrets []string `json:"sealed_secrets,omitempty"`
+	// JWKS holds the client's public keys (RFC 7517 §5) as JSON text; JWKSURI is
+	// where they are published. At most one is set.
+	JWKS    string `json:"jwks,omitempty"`
+	JWKSURI string `json:"jwks_uri,omitempty"`
+	// AssertionAlgorithms are the JWS algs that the client's assertions may use.
+	AssertionAlgorithms []string `json:"assertion_algs,omitempty"`
+	// TokenEndpointAudience accepts the token endpoint's URL as the aud of
+	// assertions too, beside the issuer.
+	TokenEndpointAudience bool `json:"assertion_aud_token_endpoint,omitempty"`
+	// Workload is what a client of workload_identity is bound to.
+	Workload *Workload `json:"workload,omitempty"`
 	// AuthMethod is the token_endpoint_auth_method.
 	AuthMethod             string   `json:"token_endpoint_auth_method"`
 	ApplicationType        string   `json:"application_type"`
@@ -54,7 +71,54 @@ type Client struct {
 	FirstParty bool `json:"first_party,omitempty"`
 	// APIGrants says which scopes of which API the client has in its own name.
 	APIGrants map[string][]string `json:"api_grants,omitempty"`
-	Refresh   RefreshPolicy       `json:"refresh_token"`
+	// UserAPIGrants says which scopes of which API the client may have in a
+	// person's name, where the API's UserPolicy is RequireGrant.
+	UserAPIGrants map[string][]string `json:"user_api_grants,omitempty"`
+	// ResourceServer is the identifier of the API that this client is: it may
+	// introspect and exchange tokens that are for it.
+	ResourceServer string `json:"resource_server_identifier,omitempty"`
+	// DPoPBound makes the client send a proof with every token request (RFC 9449
+	// §5.2); DPoPNonce, that the proof holds a nonce of ours.
+	DPoPBound bool `json:"dpop_bound_access_tokens,omitempty"`
+	DPoPNonce bool `json:"dpop_nonce_required,omitempty"`
+	// IDTokenAlgorithm is the id_token_signed_response_alg, "" for RS256.
+	IDTokenAlgorithm string         `json:"id_token_signed_response_alg,omitempty"`
+	Exchange         ExchangePolicy `json:"token_exchange,omitzero"`
+	// ErrorProfile is Strict or Auth0, "" for the server's.
+	ErrorProfile string `json:"error_profile,omitempty"`
+	// Metadata are the owner's own facts about the client, for the claims map.
+	Metadata map[string]any `json:"metadata,omitempty"`
+	Refresh  RefreshPolicy  `json:"refresh_token"`
+	// NotBefore ends all grants of logins before it; zero for none.
+	NotBefore time.Time `json:"not_before,omitzero"`
+}
+
+// Error profiles.
+const (
+	Strict = "strict"    // the statuses and codes of RFC 6749 §5.2
+	Auth0  = oauth.Auth0 // those that the Auth0 SDKs expect
+)
+
+// A Workload is what a client without a secret is known by: a JWT that a trusted
+// issuer gives to it alone.
+type Workload struct {
+	// Issuer is one of Settings.TrustedIssuers.
+	Issuer   string `json:"issuer"`
+	Audience string `json:"audience"`
+	// Subject is a Pattern.
+	Subject string `json:"subject"`
+	// Claims maps further claims to Patterns.
+	Claims map[string]string `json:"claims,omitempty"`
+}
+
+// An ExchangePolicy says what a client may do by token exchange (RFC 8693 §1.1).
+type ExchangePolicy struct {
+	// Impersonation lets it exchange a subject_token alone.
+	Impersonation bool `json:"impersonation,omitempty"`
+	// Delegation lets it exchange a subject_token with an actor_token.
+	Delegation bool `json:"delegation,omitempty"`
+	// SubjectIssuers are the trusted issuers whose JWTs it may exchange.
+	SubjectIssuers []string `json:"subject_issuers,omitempty"`
 }
 
 // Public reports whether the client can keep no secret (RFC 6749 §2.1).
@@ -70,6 +134,9 @@ type RefreshPolicy struct {
 	// same successor, as long as that is unused. 0 means that a second use
 	// revokes the grant.
 	Leeway int64 `json:"leeway"`
+	// NonRotating keeps the token the same. FAPI 2.0 Security Profile §5.3.2.1 asks
+	// for it of servers whose clients are confidential and whose tokens are bound.
+	NonRotating bool `json:"non_rotating,omitempty"`
 }
 
 // An API is a resource server (RFC 6749 §1.1).
@@ -82,7 +149,31 @@ type API struct {
 	AllowOfflineAccess bool              `json:"allow_offline_access,omitempty"`
 	// TokenLifetime is in seconds.
 	TokenLifetime int64 `json:"token_lifetime"`
+	// Dialect is what its access tokens look like, "" for RFC9068.
+	Dialect string `json:"token_dialect,omitempty"`
+	// Algorithm is the JWS alg of its access tokens, "" for RS256; KeyID is the
+	// kid, "" for the active key of the algorithm.
+	Algorithm string `json:"signing_alg,omitempty"`
+	KeyID     string `json:"signing_key_id,omitempty"`
+	// UserPolicy is which clients may have its tokens in a person's name, "" for
+	// AllowAll; ClientPolicy, which may in their own, "" for RequireGrant.
+	UserPolicy   string `json:"user_policy,omitempty"`
+	ClientPolicy string `json:"client_policy,omitempty"`
 }
+
+// Dialects of access tokens.
+const (
+	RFC9068      = "rfc9068"
+	Auth0Dialect = "auth0"
+	Opaque       = "opaque"
+)
+
+// Policies of an API.
+const (
+	AllowAll     = "allow_all"
+	RequireGrant = "require_grant"
+	DenyAll      = "deny_all"
+)
 
 // DefaultTokenLifetime is that of an access token where no API says otherwise, in
 // seconds.
@@ -92,6 +183,53 @@ const DefaultTokenLifetime = 24 * 60 * 60
 type Settings struct {
 	// DefaultAudience is the API that is meant where a request names none.
 	DefaultAudience string `json:"default_audience,omitempty"`
+	// ErrorProfile is Strict or Auth0, "" for Strict.
+	ErrorProfile string `json:"error_profile,omitempty"`
+	// DPoPNonce makes every proof hold a nonce of ours.
+	DPoPNonce bool `json:"dpop_nonce_required,omitempty"`
+	// LegacyPassword lets clients that are registered for it use the password
+	// grant, which RFC 9700 §2.4 forbids.
+	LegacyPassword bool `json:"legacy_password_grant,omitempty"`
+	// TrustedIssuers are the foreign issuers whose JWTs count.
+	TrustedIssuers []TrustedIssuer `json:"trusted_issuers,omitempty"`
+	// Claims is the claims map.
+	Claims []ClaimRule `json:"claims,omitempty"`
+	// NotBefore ends all grants and sessions of logins before it; zero for none.
+	NotBefore time.Time `json:"not_before,omitzero"`
+}
+
+// A TrustedIssuer is a foreign issuer.
+type TrustedIssuer struct {
+	Issuer string `json:"issuer"`
+	// JWKS is its fixed key set as JSON text; else JWKSURI is where it is; else
+	// its OpenID Connect discovery document says.
+	JWKS    string `json:"jwks,omitempty"`
+	JWKSURI string `json:"jwks_uri,omitempty"`
+	// Algorithms are the JWS algs that count.
+	Algorithms []string `json:"algs,omitempty"`
+	// Audience, Subject and Claims are what a subject_token must say: the aud
+	// exactly, the others by Pattern; "" for any subject.
+	Audience string            `json:"audience,omitempty"`
+	Subject  string            `json:"subject,omitempty"`
+	Claims   map[string]string `json:"claims,omitempty"`
+	// SubjectPrefix stands before its sub where that becomes one of ours.
+	SubjectPrefix string `json:"subject_prefix"`
+}
+
+// A ClaimRule puts an attribute of the user or the client into tokens.
+type ClaimRule struct {
+	// Claim is a URI.
+	Claim string `json:"claim"`
+	// From is "user." or "client." and a name: of the profile, of
+	// User.Attributes as "user.attributes.x", of Client.Metadata as
+	// "client.metadata.x".
+	From string `json:"from"`
+	// AccessToken and IDToken say where it stands. The ID token's stand in userinfo
+	// too.
+	AccessToken bool `json:"access_token,omitempty"`
+	IDToken     bool `json:"id_token,omitempty"`
+	// Scope is a value that must have been granted, "" for none.
+	Scope string `json:"scope,omitempty"`
 }
 
 // Clients finds one client. ErrNotFound if there is none.
@@ -181,6 +319,18 @@ type User struct {
 	Profile map[string]any `json:"profile,omitempty"`
 	// Claims are the owner's own, each named by a URI.
 	Claims map[string]any `json:"claims,omitempty"`
+	// Attributes are for the claims map alone.
+	Attributes map[string]any `json:"attributes,omitempty"`
+	// Blocked people get nothing.
+	Blocked bool `json:"blocked,omitempty"`
+	// NotBefore ends all sessions and grants of logins before it; zero for none.
+	NotBefore time.Time `json:"not_before,omitzero"`
+}
+
+// Ended reports whether what a login at authTime began has ended: the person is
+// blocked, or whatever began before NotBefore has.
+func (u User) Ended(authTime time.Time) bool {
+	return u.Blocked || authTime.UnixMilli() < u.NotBefore.UnixMilli() && !u.NotBefore.IsZero()
 }
 
 // Users finds people. All reads are strong. ErrNotFound if there is none.
@@ -206,7 +356,8 @@ type UserWriter interface {
 type Session struct {
 	// Digest is that of the secret in the cookie.
 	Digest oauth.Digest
-	// ID is the sid that clients see; it opens nothing.
+	// ID is the sid that clients see: the digest, under which whoever has a token of
+	// the session finds it. It opens nothing.
 	ID      string
 	Subject string
 	// AuthTime is when the person last proved who they are.
@@ -222,17 +373,110 @@ func (s Session) Alive(now time.Time) bool {
 	return now.Before(s.Expires) && now.Before(s.IdleExpires)
 }
 
-// Sessions keeps SSO sessions. Reads are strong.
-type Sessions interface {
-	// PutSession writes a new session. ErrConflict if the digest exists.
-	PutSession(ctx context.Context, s Session) error
+// SessionReader reads an SSO session, strongly.
+type SessionReader interface {
 	// Session returns ErrNotFound for one that is not alive at now.
 	Session(ctx context.Context, digest oauth.Digest, now time.Time) (Session, error)
+}
+
+// Sessions keeps SSO sessions.
+type Sessions interface {
+	SessionReader
+	// PutSession writes a new session. ErrConflict if the digest exists.
+	PutSession(ctx context.Context, s Session) error
 	// RenewSession moves the idle expiry of an existing session. ErrNotFound if it
 	// is gone.
 	RenewSession(ctx context.Context, digest oauth.Digest, idleExpires time.Time) error
 	// DeleteSession ends it. No error if it is gone.
 	DeleteSession(ctx context.Context, digest oauth.Digest) error
+}
+
+// A Use is the one use of something that is good once, such as the jti of an
+// assertion (RFC 7523 §3) or of a proof (RFC 9449 §11.1).
+type Use struct {
+	// Key is the digest of what is used: its kind, whose it is and its jti.
+	Key oauth.Digest
+	// Until is when it would be refused for its age.
+	Until time.Time
+	// By is random, drawn for this request.
+	By string
+}
+
+// ErrUsed says that it was used before.
+var ErrUsed = errors.New("store: used before")
+
+// Uses remembers what is good once.
+type Uses interface {
+	// UseOnce takes it, in one conditional write. ErrUsed if another By has it and
+	// its time is not over; one's own By, whose answer was lost, has it still.
+	UseOnce(ctx context.Context, u Use, now time.Time) error
+	// ForgetUse gives it back where it is By's: what came after failed on our side,
+	// so that the same request may be sent again. No error if it is not.
+	ForgetUse(ctx context.Context, u Use) error
+}
+
+// A Revocation is how whoever holds a refresh token ends its grant (RFC 7009).
+type Revocation struct {
+	GrantID  string
+	ClientID string
+	// Family is the digest of the token's family secret.
+	Family oauth.Digest
+	Now    time.Time
+}
+
+// Judge says what a store is to do with a revocation, given the grant as stored.
+// Nil means that it is to be ended, or has ended already. Neither age nor key nor
+// generation of the token count: who has ever held one may end the grant.
+func (r Revocation) Judge(g Grant) error {
+	switch {
+	case g.ClientID != r.ClientID:
+		return ErrOtherClient
+	case g.Family == "" || !g.Family.Equal(r.Family):
+		return ErrNotFound
+	default:
+		return nil
+	}
+}
+
+// Revocations ends what was given.
+type Revocations interface {
+	// RevokeGrant ends a grant, in one conditional write. The errors are those of
+	// Judge, and ErrNotFound. One that has ended is no error.
+	RevokeGrant(ctx context.Context, r Revocation) error
+	// RevokeToken ends one access token, named by its jti, until it expires.
+	RevokeToken(ctx context.Context, jti string, expires time.Time) error
+}
+
+// RevokedTokens knows the access tokens that were ended. Reads are strong.
+type RevokedTokens interface {
+	TokenRevoked(ctx context.Context, jti string, now time.Time) (bool, error)
+}
+
+// An OpaqueToken is an access token that says nothing: what it means is kept.
+type OpaqueToken struct {
+	// Digest is that of the token.
+	Digest oauth.Digest
+	// Claims is what a JWT would say, as JSON text.
+	Claims  string
+	Expires time.Time
+}
+
+// OpaqueTokens keeps opaque access tokens. Reads are strong.
+type OpaqueTokens interface {
+	// PutToken writes a new token. ErrConflict if the digest exists.
+	PutToken(ctx context.Context, t OpaqueToken) error
+	// Token returns ErrNotFound for one that has expired at now.
+	Token(ctx context.Context, digest oauth.Digest, now time.Time) (OpaqueToken, error)
+}
+
+// Documents keeps what was fetched from others, so that a new process need not
+// fetch it again.
+type Documents interface {
+	// Document returns the body as it was fetched at the time: empty if it could
+	// not be. found is false where nothing is kept.
+	Document(ctx context.Context, url string) (body []byte, fetched time.Time, found bool, err error)
+	// PutDocument keeps it, and may forget it after until.
+	PutDocument(ctx context.Context, url string, body []byte, fetched, until time.Time) error
 }
 
 // Attempts counts failed logins by the digest of the login name, known or not.

@@ -3,6 +3,9 @@
 package token
 
 import (
+	"slices"
+	"strings"
+
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 )
@@ -46,6 +49,17 @@ func UserClaims(u store.User, scope oauth.Scope) map[string]any {
 		claims[name] = v
 	}
 	return claims
+}
+
+// FactsOf is what the tokens show of a person to a client: the claims that the
+// scope lets it see, and what the claims map adds.
+func FactsOf(u store.User, c store.Client, rules []store.ClaimRule, scope oauth.Scope) Facts {
+	return Facts{IDToken: UserClaims(u, scope)}
+}
+
+// Waits reports whether access tokens show something of the person.
+func Waits(rules []store.ClaimRule) bool {
+	return slices.ContainsFunc(rules, func(r store.ClaimRule) bool { return r.AccessToken && strings.HasPrefix(r.From, "user.") })
 }
 
 // UserinfoAudience is the aud of a token that the userinfo endpoint accepts: the

@@ -24,25 +24,57 @@ type Authorization struct {
 	// GrantID names the grant the tokens can be revoked by, "" for none.
 	GrantID  string
 	ClientID string
+	// GrantType is the grant_type of the request.
+	GrantType string
 	// Subject is the person, or the client itself.
 	Subject string
 	Scope   oauth.Scope
 	// Audience lists the APIs; the userinfo endpoint comes by openid.
 	Audience []string
-	// Lifetime is the access token's.
-	Lifetime time.Duration
-	// Person is nil where the client acts in its own name.
+	// Key is the thumbprint of the key that the access token is bound to (RFC 9449
+	// §6), "" for a bearer token.
+	Key string
+	// Actor is the act claim (RFC 8693 §4.1), nil for none.
+	Actor map[string]any
+	// Claims are the owner's own claims in the access token that no person has to
+	// be read for.
+	Claims map[string]any
+	// Person is nil where nobody has logged in.
 	Person *Person
+	// Only is the one type of token to mint (RFC 8693 §3), "" for the access token
+	// and, with openid, the ID token.
+	Only string
+	// Format is what its APIs say of the access token.
+	Format Format
+	// IDTokenAlgorithm is the JWS alg of the ID token, "" for RS256.
+	IDTokenAlgorithm string
 }
 
-// A Person is what an ID token says of a login.
+// A Format is what an access token looks like, and how long it lives.
+type Format struct {
+	// Dialect is one of package store's, "" for RFC 9068.
+	Dialect  string
+	Key      jwt.Choice
+	Lifetime time.Duration
+}
+
+// A Person is what tokens say of a login.
 type Person struct {
-	AuthTime  time.Time
-	Nonce     string
+	AuthTime time.Time
+	Nonce    string
+	// SessionID is the sid. Online says that the tokens end with the session.
 	SessionID string
-	// Claims returns what the token shows of the person, in wire form, sub left
-	// out. It may read a store; the access token is signed meanwhile.
-	Claims func(ctx context.Context) (map[string]any, error)
+	Online    bool
+	// Facts returns what the tokens show of the person. It may read a store; the
+	// access token is signed meanwhile, unless it Waits for what it is to show.
+	Facts func(ctx context.Context) (Facts, error)
+	Waits bool
+}
+
+// Facts are claims about a person, in wire form, sub left out.
+type Facts struct {
+	IDToken     map[string]any
+	AccessToken map[string]any
 }
 
 // An Issuer signs tokens.
@@ -50,11 +82,13 @@ type Issuer struct {
 	// Issuers knows the iss.
 	Issuers store.Issuers
 	Signer  jwt.Signer
-	Now     func() time.Time
+	// Opaque keeps the tokens that say nothing themselves.
+	Opaque store.OpaqueTokens
+	Now    func() time.Time
 }
 
-// Issue signs the access token and, with openid, the ID token, side by side.
-// The optional at_hash is left out, so neither has to wait for the other.
+// Issue mints the access token and, with openid, the ID token, side by side. The
+// optional at_hash is left out, so neither has to wait for the other.
 func (i Issuer) Issue(ctx context.Context, a Authorization) (oauth.TokenResponse, error) {
 	iss, err := i.Issuers.Issuer(ctx)
 	if err != nil {
@@ -63,28 +97,50 @@ func (i Issuer) Issue(ctx context.Context, a Authorization) (oauth.TokenResponse
 	now := i.Now()
 	response := oauth.TokenResponse{
 		TokenType: oauth.Bearer,
-		ExpiresIn: int64(a.Lifetime / time.Second),
+		ExpiresIn: int64(a.Format.Lifetime / time.Second),
 		Scope:     a.Scope.String(),
 	}
-	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() (err error) {
-		response.AccessToken, err = jwt.Sign(ctx, i.Signer, jwt.TypAccessToken, accessToken(iss, a, now))
+	if a.Key != "" {
+		response.TokenType = oauth.DPoP
+	}
+	access := func(ctx context.Context, facts Facts) (err error) {
+		if a.Only == "" || a.Only == oauth.AccessTokenType || a.Only == oauth.JWTType {
+			response.AccessToken, err = i.access(ctx, iss, a, facts, now)
+		}
 		return err
-	})
+	}
+	id := func(ctx context.Context, facts Facts) (err error) {
+		if a.Only == "" && a.Scope.Has(oauth.OpenID) || a.Only == oauth.IDTokenType {
+			response.IDToken, err = jwt.Sign(ctx, i.Signer, jwt.Choice{Algorithm: a.IDTokenAlgorithm}, jwt.TypIDToken, idToken(iss, a, facts.IDToken, now))
+		}
+		return err
+	}
+	work, ctx := errgroup.WithContext(ctx)
+	waits := a.Person != nil && a.Person.Waits
+	if !waits {
+		work.Go(func() error { return access(ctx, Facts{}) })
+	}
 	if a.Person != nil {
-		// The person is looked at even where no ID token is due: one who has gone
-		// gets nothing.
+		// The person is looked at even where nothing is said of them: for one who has
+		// gone there is nothing.
 		work.Go(func() error {
-			claims, err := a.Person.Claims(ctx)
-			if err != nil || !a.Scope.Has(oauth.OpenID) {
+			facts, err := a.Person.Facts(ctx)
+			if err != nil {
 				return err
 			}
-			response.IDToken, err = jwt.Sign(ctx, i.Signer, jwt.TypIDToken, idToken(iss, a, claims, now))
-			return err
+			if waits {
+				work.Go(func() error { return access(ctx, facts) })
+			}
+			return id(ctx, facts)
 		})
 	}
 	if err := work.Wait(); err != nil {
 		return oauth.TokenResponse{}, err
 	}
 	return response, nil
+}
+
+// access mints the access token in the dialect of its APIs.
+func (i Issuer) access(ctx context.Context, iss string, a Authorization, facts Facts, now time.Time) (string, error) {
+	return jwt.Sign(ctx, i.Signer, a.Format.Key, jwt.TypAccessToken, accessToken(iss, a, now))
 }

@@ -39,7 +39,7 @@ func newSigner(t *testing.T) *signer {
 	return &signer{private: private}
 }
 
-func (s *signer) SigningKey(context.Context) (jwt.Key, error) {
+func (s *signer) SigningKey(context.Context, jwt.Choice) (jwt.Key, error) {
 	id, err := jwt.Thumbprint(&s.private.PublicKey)
 	return jwt.Key{ID: id, Algorithm: jwt.RS256, Public: &s.private.PublicKey}, err
 }

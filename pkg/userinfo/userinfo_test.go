@@ -60,7 +60,7 @@ func (p parts) Keys(context.Context) ([]jwt.Key, error) {
 	key, err := p.SigningKey(context.Background())
 	return []jwt.Key{key}, errors.Join(err, p.keysErr)
 }
-func (p parts) SigningKey(context.Context) (jwt.Key, error) {
+func (p parts) SigningKey(context.Context, jwt.Choice) (jwt.Key, error) {
 	id, err := jwt.Thumbprint(&p.private.PublicKey)
 	return jwt.Key{ID: id, Algorithm: jwt.RS256, Public: &p.private.PublicKey}, err
 }
@@ -106,7 +106,7 @@ func TestUserinfo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := tt.parts
-			bearer, err := jwt.Sign(t.Context(), p, jwt.TypAccessToken, tt.claims)
+			bearer, err := jwt.Sign(t.Context(), p, jwt.Choice{}, jwt.TypAccessToken, tt.claims)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -136,7 +136,7 @@ func (v *Verifier) Refuse(w http.ResponseWriter, r *http.Request, err error, sco
 	v.log().InfoContext(r.Context(), "verify: refused", slog.String("code", string(e.Code)), slog.String("reason", e.Reason()))
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
-	status := e.Code.Status()
+	status := e.Status()
 	switch {
 	case e.Code == oauth.TemporarilyUnavailable:
 		header.Set("Retry-After", "1")

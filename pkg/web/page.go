@@ -83,7 +83,7 @@ var errorTemplate = Template("error", errorBody)
 
 func writePageError(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
 	setErrorHeaders(w, e)
-	err := WritePage(w, e.Code.Status(), Page{Title: "This did not work", Body: errorTemplate, Data: e.Body()})
+	err := WritePage(w, e.Status(), Page{Title: "This did not work", Body: errorTemplate, Data: e.Body()})
 	if err != nil {
 		writeJSONError(w, r, e)
 	}

@@ -101,7 +101,7 @@ func (e Edge) log(r *http.Request, ev *event, status int, failure *oauth.Error, 
 	attrs = append(attrs, ev.take()...)
 	if failure != nil {
 		level = slog.LevelWarn
-		if failure.Code.Status() >= http.StatusInternalServerError {
+		if failure.Status() >= http.StatusInternalServerError {
 			level = slog.LevelError
 		}
 		attrs = append(attrs, slog.String("error", string(failure.Code)), slog.String("reason", failure.Reason()))
@@ -178,10 +178,10 @@ func writeJSONError(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
 	// "WWW-Authenticate" response header field matching the authentication scheme
 	// used by the client." RFC 9110 §15.5.2 asks for it on every 401; an endpoint
 	// with a challenge of its own has set it already.
-	if e.Code.Status() == http.StatusUnauthorized && w.Header().Get("WWW-Authenticate") == "" {
+	if e.Status() == http.StatusUnauthorized && w.Header().Get("WWW-Authenticate") == "" {
 		w.Header().Set("WWW-Authenticate", `Basic realm="kmint"`)
 	}
-	if err := JSON(w, e.Code.Status(), e.Body()); err != nil {
+	if err := JSON(w, e.Status(), e.Body()); err != nil {
 		w.WriteHeader(http.StatusInternalServerError)
 	}
 }

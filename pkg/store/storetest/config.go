@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 )
 
@@ -24,7 +25,7 @@ func testConfig(t *testing.T, s Stores) {
 	})
 
 	client := store.Client{
-		ID: "demo", Name: "Demo <é>", SecretDigest: digest(), AuthMethod: "client_secret_basic", ApplicationType: "web",
+		ID: "demo", Name: "Demo <é>", SecretDigests: []oauth.Digest{digest()}, AuthMethod: "client_secret_basic", ApplicationType: "web",
 		GrantTypes: []string{"refresh_token", "authorization_code"}, ResponseTypes: []string{"code"},
 		RedirectURIs: []string{"https://b.example.com/cb", "https://a.example.com/cb"}, WebOrigins: []string{"https://a.example.com"},
 		FirstParty: true, APIGrants: map[string][]string{"https://api.example.com/": {"write:x", "read:x"}, "https://none.example.com/": {}},

@@ -45,7 +45,7 @@ func (g AuthorizationCode) Authorize(ctx context.Context, r Request) (Result, er
 	}
 	id := oauth.DigestOf(r.Get("code"))
 	web.Annotate(ctx, slog.String("grant", string(id)))
-	first := newRefreshToken(string(id))
+	first := oauth.NewRefreshHandle(string(id))
 	by := oauth.NewID()
 	grant, err := g.Grants.SpendCode(ctx, store.Spend{
 		GrantID:     string(id),
@@ -58,8 +58,8 @@ func (g AuthorizationCode) Authorize(ctx context.Context, r Request) (Result, er
 		Audience:    r.Targets(),
 		Now:         g.Now(),
 		By:          by,
-		Family:      first.family.Digest(),
-		Current:     first.rotating.Digest(),
+		Family:      first.Family.Digest(),
+		Current:     first.Rotating.Digest(),
 		Idle:        time.Duration(r.Client.Refresh.IdleLifetime) * time.Second,
 	})
 	if err != nil {
@@ -73,7 +73,7 @@ func (g AuthorizationCode) Authorize(ctx context.Context, r Request) (Result, er
 	result.Authorization.Person.Facts = func(context.Context) (token.Facts, error) { return facts, nil }
 	result.Authorization.Person.Waits = true // for what is here already
 	if scope := result.Authorization.Scope; scope.Has(oauth.OfflineAccess) || scope.Has(oauth.OnlineAccess) {
-		result.RefreshToken = first.token()
+		result.RefreshToken = first.Token()
 	}
 	return result, nil
 }

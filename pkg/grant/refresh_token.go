@@ -4,13 +4,9 @@ package grant
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,22 +42,22 @@ func (g RefreshToken) Authorize(ctx context.Context, r Request) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
-	presented, ok := parseRefreshToken(r.Get("refresh_token"))
+	presented, ok := oauth.ParseRefreshHandle(r.Get("refresh_token"))
 	if !ok {
 		return Result{}, refreshRefused(errors.New("the refresh token is malformed"))
 	}
-	web.Annotate(ctx, slog.String("grant", presented.grantID))
+	web.Annotate(ctx, slog.String("grant", presented.GrantID))
 	by, salt := oauth.NewID(), oauth.NewID()
-	successor, err := presented.successor(salt)
+	successor, err := presented.Successor(salt)
 	if err != nil {
 		return Result{}, err
 	}
 	grant, err := g.Grants.RotateRefreshToken(ctx, store.Rotation{
-		GrantID:   presented.grantID,
+		GrantID:   presented.GrantID,
 		ClientID:  r.Client.ID,
-		Family:    presented.family.Digest(),
-		Presented: presented.rotating.Digest(),
-		Next:      successor.rotating.Digest(),
+		Family:    presented.Family.Digest(),
+		Presented: presented.Rotating.Digest(),
+		Next:      successor.Rotating.Digest(),
 		Salt:      salt,
 		Static:    r.Client.Refresh.NonRotating,
 		Key:       r.Key,
@@ -86,12 +82,12 @@ func (g RefreshToken) Authorize(ctx context.Context, r Request) (Result, error) 
 	}
 	if r.Client.Refresh.NonRotating {
 		successor = presented
-	} else if successor, err = presented.successor(grant.Salt); err != nil { // the store may have kept that of an earlier attempt
+	} else if successor, err = presented.Successor(grant.Salt); err != nil { // the store may have kept that of an earlier attempt
 		return Result{}, err
 	}
 	result := Result{
 		Authorization: authorization(grant, asked, r.Targets()),
-		RefreshToken:  successor.token(),
+		RefreshToken:  successor.Token(),
 	}
 	// The same successor once more is no rotation of this request's.
 	if grant.By == by && !r.Client.Refresh.NonRotating {
@@ -132,47 +128,4 @@ func (g RefreshToken) facts(grant store.Grant, r Request, scope oauth.Scope) fun
 // "invalid refresh token" before it falls back to a silent login.
 func refreshRefused(cause error) *oauth.Error {
 	return oauth.InvalidGrant.Errorf("Unknown or invalid refresh token.").Named(oauth.CaseRefreshToken).Because(cause)
-}
-
-// A refreshToken is prefix.grant.family.rotating. The grant's id finds the item;
-// the family secret never changes and tells an old token of this grant from a
-// guess; the rotating secret is good once.
-type refreshToken struct {
-	grantID          string
-	family, rotating oauth.Secret
-}
-
-func newRefreshToken(grantID string) refreshToken {
-	return refreshToken{grantID, oauth.NewHandle(""), oauth.NewHandle("")}
-}
-
-func parseRefreshToken(s string) (refreshToken, bool) {
-	rest, ok := strings.CutPrefix(s, oauth.RefreshPrefix)
-	parts := strings.Split(rest, ".")
-	if !ok || len(parts) != 3 {
-		return refreshToken{}, false
-	}
-	for _, p := range parts {
-		if !oauth.IsID(p) {
-			return refreshToken{}, false
-		}
-	}
-	return refreshToken{parts[0], oauth.Secret(parts[1]), oauth.Secret(parts[2])}, true
-}
-
-func (t refreshToken) token() oauth.Secret {
-	return oauth.Secret(oauth.RefreshPrefix + t.grantID + "." + t.family.Reveal() + "." + t.rotating.Reveal())
-}
-
-// successor derives the next token by HKDF (RFC 5869) from the one presented and
-// a salt that each rotation draws anew: whoever presents the same token again
-// can be given the same successor, though no token is stored. The salt alone
-// yields nothing. No generation has to go into the derivation, which would mean
-// to read it first: the secret presented was good for one generation only.
-func (t refreshToken) successor(salt string) (refreshToken, error) {
-	key, err := hkdf.Key(sha256.New, []byte(t.token().Reveal()), []byte(salt), t.grantID, sha256.Size)
-	if err != nil {
-		return refreshToken{}, fmt.Errorf("grant: successor: %w", err)
-	}
-	return refreshToken{t.grantID, t.family, oauth.Secret(base64.RawURLEncoding.EncodeToString(key))}, nil
 }

@@ -36,6 +36,25 @@ var implied = map[string][]string{
 	"store.Codes":          {"dynamodb:PutItem GrantsTable grant#*"},
 	"store.GrantReader":    {"dynamodb:GetItem GrantsTable grant#*"},
 	"store.Grants":         {"dynamodb:UpdateItem GrantsTable grant#*"},
+	"store.SessionReader": {"dynamodb:GetItem GrantsTable session#*"},
+	"store.Uses": {
+		"dynamodb:PutItem GrantsTable once#*",
+		"dynamodb:DeleteItem GrantsTable once#*",
+	},
+	"store.Revocations": {
+		"dynamodb:UpdateItem GrantsTable grant#*",
+		"dynamodb:PutItem GrantsTable revoked#*",
+	},
+	"store.RevokedTokens": {"dynamodb:GetItem GrantsTable revoked#*"},
+	"store.OpaqueTokens": {
+		"dynamodb:PutItem GrantsTable token#*",
+		"dynamodb:GetItem GrantsTable token#*",
+	},
+	"store.OpaqueReader": {"dynamodb:GetItem GrantsTable token#*"},
+	"store.Documents": {
+		"dynamodb:GetItem GrantsTable document#*",
+		"dynamodb:PutItem GrantsTable document#*",
+	},
 	"store.Sessions": {
 		"dynamodb:PutItem GrantsTable session#*",
 		"dynamodb:GetItem GrantsTable session#*",
@@ -48,6 +67,7 @@ var implied = map[string][]string{
 	},
 	"keys.PrivateKey": {"kms:Sign key/* kmint:stack=!Ref AWS::StackName kmint:use=sign DIGEST"},
 	"session.MAC":     {"kms:GenerateMac MacKey HMAC_SHA_256"},
+	"dpop.MAC":        {"kms:GenerateMac MacKey HMAC_SHA_256"},
 }
 
 // A function is what the code says about one Lambda function.
@@ -66,6 +86,7 @@ var functions = map[string]function{
 		"POST /token", "GET /token", "OPTIONS /token",
 		"POST /v1/token", "GET /v1/token", "OPTIONS /v1/token",
 		"POST /{proxy+}", "GET /{proxy+}", "OPTIONS /{proxy+}",
+		"POST /oauth/revoke", "OPTIONS /oauth/revoke", "POST /oauth/introspect",
 	}},
 	"AuthorizeFunction": {"AuthorizeRole", "AuthorizeLogGroup", server.Authorize{}, config.Authorize{}, []string{
 		"GET /authorize", "POST /authorize",

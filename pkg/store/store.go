@@ -461,12 +461,17 @@ type OpaqueToken struct {
 	Expires time.Time
 }
 
-// OpaqueTokens keeps opaque access tokens. Reads are strong.
-type OpaqueTokens interface {
-	// PutToken writes a new token. ErrConflict if the digest exists.
-	PutToken(ctx context.Context, t OpaqueToken) error
+// OpaqueReader reads an opaque access token, strongly.
+type OpaqueReader interface {
 	// Token returns ErrNotFound for one that has expired at now.
 	Token(ctx context.Context, digest oauth.Digest, now time.Time) (OpaqueToken, error)
+}
+
+// OpaqueTokens keeps opaque access tokens.
+type OpaqueTokens interface {
+	OpaqueReader
+	// PutToken writes a new token. ErrConflict if the digest exists.
+	PutToken(ctx context.Context, t OpaqueToken) error
 }
 
 // Documents keeps what was fetched from others, so that a new process need not

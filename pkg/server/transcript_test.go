@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/go-jose/go-jose/v4"
 
 	"kmint/pkg/gateway"
 )
@@ -43,6 +44,7 @@ import (
 //	< query name => variable         keeps a parameter of the Location header; also =
 //	< field name => variable         keeps a form's hidden field
 //	< cookie => variable             keeps the name=value of each Set-Cookie, to send as Cookie
+//	! proof, jwt, thumbprint         what a client makes with a key (forge_test.go)
 //	< claim variable name = value    a claim of a JWT that was kept (signatures are verified elsewhere)
 //
 // ${name} stands for what was kept, or for what the test gives.
@@ -56,6 +58,7 @@ type transcript struct {
 	raw     string
 	answer  *http.Response
 	body    string
+	keys    map[string]jose.JSONWebKey
 }
 
 func (s *transcript) run(file io.Reader) {
@@ -69,6 +72,8 @@ func (s *transcript) run(file io.Reader) {
 			s.raw = line[3:]
 		case line == ">" || strings.HasPrefix(line, "> "):
 			s.request = append(s.request, strings.TrimPrefix(strings.TrimPrefix(line, ">"), " "))
+		case strings.HasPrefix(line, "! "):
+			s.forge(line[2:])
 		case strings.HasPrefix(line, "< "):
 			s.expect(line[2:])
 		default:

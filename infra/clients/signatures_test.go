@@ -29,10 +29,6 @@ func TestSignaturesVerifyByAnotherLibrary(t *testing.T) {
 	server := kmstest.New()
 	endpoint := httptest.NewServer(server)
 	t.Cleanup(endpoint.Close)
-	arn, err := server.Create(kmstest.RSA2048)
-	if err != nil {
-		t.Fatal(err)
-	}
 	inKMS := kms.Signer{Client: kms.NewClient(aws.Config{
 		Region: kmstest.Region, BaseEndpoint: &endpoint.URL, Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
 	})}
@@ -40,19 +36,30 @@ func TestSignaturesVerifyByAnotherLibrary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, test := range map[string]struct {
-		holder interface {
-			keys.PrivateKey
-			PublicKey(ctx context.Context, reference string) (crypto.PublicKey, error)
+	type holder interface {
+		keys.PrivateKey
+		PublicKey(ctx context.Context, reference string) (crypto.PublicKey, error)
+	}
+	type signer struct {
+		holder
+		algorithm, reference string
+	}
+	signers := map[string]signer{}
+	for algorithm, spec := range map[string]string{jwt.RS256: kmstest.RSA2048, jwt.PS256: kmstest.RSA2048, jwt.ES256: kmstest.P256} {
+		arn, err := server.Create(spec)
+		if err != nil {
+			t.Fatal(err)
 		}
-		reference string
-	}{"kms": {inKMS, arn}, "localkey": {local, localkey.Reference}} {
+		signers[algorithm+" kms"] = signer{inKMS, algorithm, arn}
+		signers[algorithm+" localkey"] = signer{local, algorithm, localkey.References()[algorithm]}
+	}
+	for name, test := range signers {
 		t.Run(name, func(t *testing.T) {
 			public, err := test.holder.PublicKey(t.Context(), test.reference)
 			if err != nil {
 				t.Fatal(err)
 			}
-			key, err := keys.New(public, test.reference)
+			key, err := keys.New(test.algorithm, public, test.reference)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +68,7 @@ func TestSignaturesVerifyByAnotherLibrary(t *testing.T) {
 				t.Fatal(err)
 			}
 			ring := &keys.Ring{Registry: r, Private: test.holder}
-			token, err := jwt.Sign(t.Context(), ring, jwt.TypAccessToken, map[string]string{"sub": "someone"})
+			token, err := jwt.Sign(t.Context(), ring, jwt.Choice{Algorithm: test.algorithm}, jwt.TypAccessToken, map[string]string{"sub": "someone"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"kmint/pkg/dynamo"
+	"kmint/pkg/jwt"
 	"kmint/pkg/keys"
 	"kmint/pkg/kms"
 	"kmint/pkg/seed"
@@ -21,35 +23,50 @@ func newStore(cfg aws.Config, i *importer) *dynamo.Store {
 	return &dynamo.Store{DB: dynamo.NewClient(cfg), ConfigTable: i.ConfigTable, UsersTable: i.UsersTable}
 }
 
-func writers(s *dynamo.Store, issuer string) seed.Writers {
-	return seed.Writers{Issuer: issuer, Clients: s, APIs: s, Settings: s, Config: s, Users: s, Logins: s, People: s}
+func (i *importer) writers(s *dynamo.Store, client *awskms.Client) seed.Writers {
+	w := seed.Writers{Issuer: i.Issuer, Clients: s, APIs: s, Settings: s, Config: s, Users: s, Logins: s, People: s}
+	return w
 }
 
-// registerKey makes the stack's key the first signing key. Once another one has
-// followed it, that one stays.
-func (i *importer) registerKey(ctx context.Context, s *dynamo.Store, signer kms.Signer) error {
-	public, err := signer.PublicKey(ctx, i.SigningKey)
-	if err != nil {
-		return fmt.Errorf("the public key of %s cannot be read: %w", i.SigningKey, err)
+// signingKeys are those that a flag or the stack names.
+func (i *importer) signingKeys(ctx context.Context, signer kms.Signer) ([]jwt.Key, error) {
+	var named []jwt.Key
+	for _, k := range []struct{ algorithm, arn string }{
+		{jwt.RS256, i.SigningKey}, {jwt.PS256, i.PS256Key}, {jwt.ES256, i.ES256Key},
+	} {
+		if k.arn == "" {
+			continue
+		}
+		public, err := signer.PublicKey(ctx, k.arn)
+		if err != nil {
+			return nil, fmt.Errorf("the public key of %s cannot be read: %w", k.arn, err)
+		}
+		key, err := keys.New(k.algorithm, public, k.arn)
+		if err != nil {
+			return nil, fmt.Errorf("%s cannot be the %s signing key: %w", k.arn, k.algorithm, err)
+		}
+		named = append(named, key)
 	}
-	key, err := keys.New(public, i.SigningKey)
-	if err != nil {
-		return fmt.Errorf("%s cannot be the signing key: %w", i.SigningKey, err)
-	}
+	return named, nil
+}
+
+// registerKey makes a key of the stack's the first one of its algorithm. Once
+// another one has followed it, that one stays.
+func (i *importer) registerKey(ctx context.Context, s *dynamo.Store, key jwt.Key) error {
 	var registries store.Registries = s
 	if i.DryRun {
 		registries = readOnly{s}
 	}
 	switch created, err := keys.First(ctx, registries, key, time.Now()); {
 	case errors.Is(err, keys.ErrOther):
-		i.say("unchanged signing key: another one than %s is active", i.SigningKey)
+		i.say("unchanged %s signing key: another one than %s is active", key.Algorithm, key.Reference)
 		return nil
 	case err != nil:
 		return fmt.Errorf("the signing key cannot be registered: %w", err)
 	case created:
-		i.say("created signing key %s", key.ID)
+		i.say("created %s signing key %s", key.Algorithm, key.ID)
 	default:
-		i.say("unchanged signing key %s", key.ID)
+		i.say("unchanged %s signing key %s", key.Algorithm, key.ID)
 	}
 	return nil
 }

@@ -24,8 +24,14 @@ type importer struct {
 	Stack       string
 	ConfigTable string
 	UsersTable  string
-	SigningKey  string
-	Issuer      string
+	// SigningKey, PS256Key and ES256Key are ARNs of keys for RS256, PS256 and
+	// ES256, SecretsKey of the one for the secrets of client_secret_jwt. All but
+	// the first may be "".
+	SigningKey string
+	PS256Key   string
+	ES256Key   string
+	SecretsKey string
+	Issuer     string
 	// TokenEndpoint is for the curl.
 	TokenEndpoint string
 
@@ -44,9 +50,12 @@ func parseImport(args []string, errs io.Writer) (*importer, error) {
 	flags.StringVar(&i.Stack, "stack", "", "`name` of the CloudFormation stack, whose outputs name the rest")
 	flags.StringVar(&i.ConfigTable, "config-table", "", "`table` of clients, APIs, issuer and keys")
 	flags.StringVar(&i.UsersTable, "users-table", "", "`table` of people")
-	flags.StringVar(&i.SigningKey, "signing-key", "", "`ARN` of the first KMS signing key")
+	flags.StringVar(&i.SigningKey, "signing-key", "", "`ARN` of the first KMS key that signs by RS256")
+	flags.StringVar(&i.PS256Key, "ps256-key", "", "`ARN` of the first that signs by PS256, if there is one")
+	flags.StringVar(&i.ES256Key, "es256-key", "", "`ARN` of the first that signs by ES256, if there is one")
+	flags.StringVar(&i.SecretsKey, "secrets-key", "", "`ARN` of the KMS key that encrypts the secrets of client_secret_jwt, if there is one")
 	flags.StringVar(&i.Issuer, "issuer", "", "issuer `URL`, used exactly as it is")
-	flags.StringVar(&i.Seed, "seed", "", "configuration `file`; without one, only key and issuer are written")
+	flags.StringVar(&i.Seed, "seed", "", "configuration `file`; without one, only keys and issuer are written")
 	flags.BoolVar(&i.DryRun, "dry-run", false, "say what would change, and write nothing")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
@@ -87,6 +96,7 @@ func (i *importer) readStack(ctx context.Context, cfg aws.Config) error {
 	for _, output := range answer.Stacks[0].Outputs {
 		field, known := map[string]*string{
 			"ConfigTable": &i.ConfigTable, "UsersTable": &i.UsersTable, "SigningKeyArn": &i.SigningKey,
+			"PS256KeyArn": &i.PS256Key, "ES256KeyArn": &i.ES256Key, "SecretsKeyArn": &i.SecretsKey,
 			"Issuer": &i.Issuer, "TokenEndpoint": &i.TokenEndpoint,
 		}[aws.ToString(output.OutputKey)]
 		if known && *field == "" {
@@ -121,20 +131,30 @@ func (i *importer) run(ctx context.Context) error {
 	if err := config.CheckIssuer(i.Issuer); err != nil {
 		return fmt.Errorf("the issuer %w", err)
 	}
-	db, signer := newStore(cfg, i), kms.Signer{Client: kms.NewClient(cfg)}
+	client, db := kms.NewClient(cfg), newStore(cfg, i)
+	writers := i.writers(db, client)
 	// A configuration that does not fit is found before anything is written.
-	changes, err := s.DryRun(ctx, writers(db, i.Issuer))
+	first, err := i.signingKeys(ctx, kms.Signer{Client: client})
+	if err != nil {
+		return err
+	}
+	if err := i.keysFit(ctx, s, db, first); err != nil {
+		return err
+	}
+	changes, err := s.DryRun(ctx, writers)
 	if err != nil {
 		return fmt.Errorf("%s cannot be imported: %w", i.Seed, err)
 	}
-	if err := i.registerKey(ctx, db, signer); err != nil {
-		return err
+	for _, key := range first {
+		if err := i.registerKey(ctx, db, key); err != nil {
+			return err
+		}
 	}
 	if err := i.writeIssuer(ctx, db); err != nil {
 		return err
 	}
 	if !i.DryRun {
-		if changes, err = s.Write(ctx, writers(db, i.Issuer)); err != nil {
+		if changes, err = s.Write(ctx, writers); err != nil {
 			return fmt.Errorf("%s was not imported in full; import it again: %w", i.Seed, err)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"kmint/infra/rig/ddb"
 	"kmint/infra/rig/kmstest"
 	"kmint/pkg/dynamo"
+	"kmint/pkg/jwt"
 	"kmint/pkg/keys"
 	"kmint/pkg/kms"
 	"kmint/pkg/store"
@@ -106,12 +107,12 @@ func TestImport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := keys.New(public, a.key)
+	key, err := keys.New(jwt.RS256, public, a.key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
-		"created signing key " + key.ID, "created issuer https://login.example.com/", "created api https://orders.example.com/",
+		"created RS256 signing key " + key.ID, "created issuer https://login.example.com/", "created api https://orders.example.com/",
 		"created client demo-service", "created client demo-web", "created client demo-spa", "created user demo-user",
 		"changed server (default_audience)",
 	}
@@ -197,14 +198,14 @@ func TestImportAfterRotation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := keys.New(public, other)
+	key, err := keys.New(jwt.RS256, public, other)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := keys.First(t.Context(), a.store, key, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if out := good(t, a.flags()...); !strings.HasPrefix(out, "unchanged signing key: another one than "+a.key+" is active\n") {
+	if out := good(t, a.flags()...); !strings.HasPrefix(out, "unchanged RS256 signing key: another one than "+a.key+" is active\n") {
 		t.Error(out)
 	}
 	if registry, err := a.store.Registry(t.Context()); err != nil || len(registry.Keys) != 1 || registry.Keys[0].ID != key.ID {

@@ -13,6 +13,7 @@ import (
 
 	"kmint/pkg/bolt"
 	"kmint/pkg/config"
+	"kmint/pkg/jwt"
 	"kmint/pkg/keys"
 	"kmint/pkg/localkey"
 	"kmint/pkg/seed"
@@ -53,17 +54,26 @@ func (h *house) openKeys(ctx context.Context) error {
 		// A new key alone would not do: the store knows the old one.
 		return fmt.Errorf("the key cannot be used; delete the folder %s to begin anew: %w", h.cfg.DataDir, err)
 	}
-	public, err := h.keys.PublicKey(ctx, localkey.Reference)
+	for _, algorithm := range jwt.Algorithms() {
+		if err := h.registerKey(ctx, algorithm, localkey.References()[algorithm]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *house) registerKey(ctx context.Context, algorithm, reference string) error {
+	public, err := h.keys.PublicKey(ctx, reference)
 	if err != nil {
 		return err
 	}
-	key, err := keys.New(public, localkey.Reference)
+	key, err := keys.New(algorithm, public, reference)
 	if err != nil {
 		return err
 	}
 	_, err = keys.First(ctx, h.store, key, time.Now())
 	if errors.Is(err, keys.ErrOther) {
-		return fmt.Errorf("the key in %s is not the one that its store knows; delete the folder to begin anew", h.cfg.DataDir)
+		return fmt.Errorf("the key for %s in %s is not the one that its store knows; delete the folder to begin anew", algorithm, h.cfg.DataDir)
 	}
 	return err
 }

@@ -111,7 +111,7 @@ func TestVerify(t *testing.T) {
 		"from the next second on":       {jwt.TypAccessToken, map[string]any{"nbf": now.Unix() + 1}, "not valid yet"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			token, err := jwt.Sign(t.Context(), h, test.typ, claims(test.changes))
+			token, err := jwt.Sign(t.Context(), h, jwt.Choice{}, test.typ, claims(test.changes))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -150,7 +150,7 @@ func TestVerifyAllowsExpiredOnes(t *testing.T) {
 		"an exp that is a text": {jwt.TypAccessToken, map[string]any{"exp": "1"}, "claims"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			token, err := jwt.Sign(t.Context(), h, test.typ, claims(test.changes))
+			token, err := jwt.Sign(t.Context(), h, jwt.Choice{}, test.typ, claims(test.changes))
 			if err != nil {
 				t.Fatal(err)
 			}

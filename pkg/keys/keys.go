@@ -3,15 +3,19 @@
 //
 // The registry lists every signing key with its state, in the order of a key's
 // life: next (published, so that all know it before it signs), active, retired
-// (its tokens are still about), revoked (nobody trusts it any more). Each change
-// of it is one conditional write, and functions read it through a cache of a
-// minute: so keys change without a deployment. A Ring is the reading side; the
-// changes are functions here, of which there is one yet: First.
+// (its tokens are still about), revoked (nobody trusts it any more). A key is for
+// one algorithm, as its JWK says (RFC 7517 §4.4), so each algorithm has an active
+// key of its own. Each change of the registry is one conditional write, and
+// functions read it through a cache of a minute: so keys change without a
+// deployment. A Ring is the reading side; the changes are functions here, of which
+// there is one yet: First.
 package keys
 
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
@@ -26,29 +30,47 @@ import (
 )
 
 var (
-	// ErrNoKey says that no key of the registry is active.
+	// ErrNoKey says that no key of the registry is active for an algorithm.
 	ErrNoKey = errors.New("keys: no signing key is active")
-	// ErrOther says that another key than the one to be the first is active.
+	// ErrOther says that another key than the one to be the first of its algorithm
+	// is active.
 	ErrOther = errors.New("keys: another signing key is active")
 )
 
-// New is the key whose private half lives at reference. Its ID is the RFC 7638
-// thumbprint of its public half, never the reference: that may change, and names
-// the owner's account.
-func New(public crypto.PublicKey, reference string) (jwt.Key, error) {
-	if k, ok := public.(*rsa.PublicKey); !ok || k.N.BitLen() < 2048 { // RFC 7518 §3.3
-		return jwt.Key{}, errors.New("keys: a signing key is an RSA key of 2048 bits or more")
+// New is the key for one of jwt.Algorithms whose private half lives at reference.
+// Its ID is the RFC 7638 thumbprint of its public half, never the reference: that
+// may change, and names the owner's account.
+func New(algorithm string, public crypto.PublicKey, reference string) (jwt.Key, error) {
+	if err := fits(algorithm, public); err != nil {
+		return jwt.Key{}, fmt.Errorf("keys: %w", err)
 	}
 	id, err := jwt.Thumbprint(public)
 	if err != nil {
 		return jwt.Key{}, fmt.Errorf("keys: %w", err)
 	}
-	return jwt.Key{ID: id, Algorithm: jwt.RS256, Reference: reference, Public: public}, nil
+	return jwt.Key{ID: id, Algorithm: algorithm, Reference: reference, Public: public}, nil
 }
 
-// First makes key the first active one, in one conditional write. It reports
-// whether it did: a key that is listed already stays as it is. ErrOther if another
-// one is active.
+// fits says what is wrong with a key for an algorithm.
+func fits(algorithm string, public crypto.PublicKey) error {
+	switch algorithm {
+	case jwt.RS256, jwt.PS256: // RFC 7518 §3.3, §3.5
+		if k, ok := public.(*rsa.PublicKey); !ok || k.N.BitLen() < 2048 {
+			return fmt.Errorf("a key for %s is an RSA key of 2048 bits or more", algorithm)
+		}
+	case jwt.ES256: // RFC 7518 §3.4
+		if k, ok := public.(*ecdsa.PublicKey); !ok || k.Curve != elliptic.P256() {
+			return errors.New("a key for ES256 is an EC key on P-256")
+		}
+	default:
+		return fmt.Errorf("no signatures by %q", algorithm)
+	}
+	return nil
+}
+
+// First makes key the first active one of its algorithm, in one conditional write.
+// It reports whether it did: a key that is listed already stays as it is. ErrOther
+// if another one of its algorithm is active.
 func First(ctx context.Context, registries store.Registries, key jwt.Key, now time.Time) (bool, error) {
 	jwk, err := json.Marshal(key.JWK())
 	if err != nil {
@@ -64,12 +86,16 @@ func First(ctx context.Context, registries store.Registries, key jwt.Key, now ti
 			return false, fmt.Errorf("keys: registry: %w", err)
 		}
 		listed := slices.IndexFunc(registry.Keys, func(k store.SigningKey) bool { return k.ID == key.ID })
-		active := slices.ContainsFunc(registry.Keys, func(k store.SigningKey) bool { return k.State == store.KeyActive })
+		active := slices.ContainsFunc(registry.Keys, func(k store.SigningKey) bool {
+			return k.State == store.KeyActive && k.Algorithm == key.Algorithm
+		})
 		switch {
+		case listed >= 0 && registry.Keys[listed].Algorithm != key.Algorithm:
+			return false, fmt.Errorf("keys: %s is listed for %s, and cannot be for %s too", key.ID, registry.Keys[listed].Algorithm, key.Algorithm)
 		case listed >= 0 && active:
 			return false, nil
 		case listed >= 0:
-			return false, fmt.Errorf("%w, and %s is %s", ErrNoKey, key.ID, registry.Keys[listed].State)
+			return false, fmt.Errorf("%w for %s, and %s is %s", ErrNoKey, key.Algorithm, key.ID, registry.Keys[listed].State)
 		case active:
 			return false, ErrOther
 		}
@@ -86,10 +112,10 @@ func First(ctx context.Context, registries store.Registries, key jwt.Key, now ti
 	return false, fmt.Errorf("keys: registry: %w", store.ErrConflict)
 }
 
-// read makes keys of registry entries, active ones first.
+// read makes keys of registry entries, active ones first, and of these RS256 first.
 //
-// Entries that this code cannot read, or whose kid is not the thumbprint of their
-// key, are left out: while two versions of the code run, the newer may list what
+// Entries that this code cannot read, whose kid is not the thumbprint of their key,
+// or whose algorithm does not fit it, are left out: while two versions of the code run, the newer may list what
 // the older does not know. Revoked keys are left out because they are revoked.
 // Keys that are to sign next are not: whoever has read the registry a minute ago
 // sees as next what others sign with already.
@@ -106,11 +132,24 @@ func read(entries []store.SigningKey) (published []jwt.Key, active int) {
 			if id, err := jwt.Thumbprint(jwk.Key); err != nil || id != entry.ID {
 				continue
 			}
+			// An algorithm of newer code is published as it is; here nothing uses it.
+			if slices.Contains(jwt.Algorithms(), entry.Algorithm) && fits(entry.Algorithm, jwk.Key) != nil {
+				continue
+			}
 			published = append(published, jwt.Key{ID: entry.ID, Algorithm: entry.Algorithm, Reference: entry.Reference, Public: jwk.Key})
 		}
 		if state == store.KeyActive {
 			active = len(published)
+			slices.SortStableFunc(published, func(a, b jwt.Key) int { return rank(a) - rank(b) })
 		}
 	}
 	return published, active
+}
+
+// rank puts the algorithm first that every client knows.
+func rank(k jwt.Key) int {
+	if k.Algorithm == jwt.RS256 {
+		return 0
+	}
+	return 1
 }

@@ -29,7 +29,7 @@ func newKey(t testing.TB, reference string) jwt.Key {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := keys.New(&private.PublicKey, reference)
+	key, err := keys.New(jwt.RS256, &private.PublicKey, reference)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,38 +93,64 @@ func cached(r *registry) *store.Cache {
 	return store.NewCache(nil, nil, nil, nil, r, func() time.Time { return epoch })
 }
 
-func TestNewRefuses(t *testing.T) {
-	small, err := rsa.GenerateKey(rand.Reader, 1024)
-	if err != nil {
-		t.Fatal(err)
+func TestNew(t *testing.T) {
+	newRSA := func(bits int) crypto.PublicKey {
+		private, err := rsa.GenerateKey(rand.Reader, bits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &private.PublicKey
 	}
-	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
+	newEC := func(curve elliptic.Curve) crypto.PublicKey {
+		private, err := ecdsa.GenerateKey(curve, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &private.PublicKey
 	}
-	for name, public := range map[string]crypto.PublicKey{"RSA of 1024 bits": &small.PublicKey, "EC": &ec.PublicKey, "nothing": nil} {
-		if _, err := keys.New(public, "arn"); err == nil {
-			t.Errorf("%s was taken", name)
+	all := map[string]crypto.PublicKey{
+		"RSA of 1024 bits": newRSA(1024), "RSA of 2048 bits": newRSA(2048), "RSA of 3072 bits": newRSA(3072),
+		"P-256": newEC(elliptic.P256()), "P-384": newEC(elliptic.P384()), "nothing": nil, "a secret": []byte("x"),
+	}
+	fit := map[string][]string{
+		jwt.RS256: {"RSA of 2048 bits", "RSA of 3072 bits"}, jwt.PS256: {"RSA of 2048 bits", "RSA of 3072 bits"}, jwt.ES256: {"P-256"},
+		"ES384": nil, "HS256": nil, "none": nil, "": nil,
+	}
+	for algorithm, fits := range fit {
+		for name, public := range all {
+			key, err := keys.New(algorithm, public, "arn")
+			if (err == nil) != slices.Contains(fits, name) {
+				t.Errorf("%s for %q: %v", name, algorithm, err)
+			}
+			if err == nil && (key.Algorithm != algorithm || key.Reference != "arn" || key.JWK().Algorithm != algorithm) {
+				t.Errorf("%s for %q: %+v", name, algorithm, key)
+			}
 		}
 	}
 }
 
 func TestFirst(t *testing.T) {
 	one, two := newKey(t, "arn:one"), newKey(t, "arn:two")
+	pss := two
+	pss.Algorithm = jwt.PS256
+	foreign := one
+	foreign.Algorithm = jwt.PS256
 	for name, test := range map[string]struct {
 		before []store.SigningKey
 		lose   int
 		added  bool
 		err    error
 	}{
-		"no key":                         {nil, 0, true, nil},
-		"the same, active":               {[]store.SigningKey{entry(t, one, store.KeyActive)}, 0, false, nil},
-		"the same, retired since":        {[]store.SigningKey{entry(t, one, store.KeyRetired), entry(t, two, store.KeyActive)}, 0, false, nil},
-		"the same, revoked since":        {[]store.SigningKey{entry(t, one, store.KeyRevoked), entry(t, two, store.KeyActive)}, 0, false, nil},
-		"the same, revoked, no other":    {[]store.SigningKey{entry(t, one, store.KeyRevoked)}, 0, false, keys.ErrNoKey},
-		"another, active":                {[]store.SigningKey{entry(t, two, store.KeyActive)}, 0, false, keys.ErrOther},
-		"another, revoked":               {[]store.SigningKey{entry(t, two, store.KeyRevoked)}, 0, true, nil},
-		"no key, but the answer is lost": {nil, 1, false, nil},
+		"no key":                                     {nil, 0, true, nil},
+		"the same, active":                           {[]store.SigningKey{entry(t, one, store.KeyActive)}, 0, false, nil},
+		"the same, retired since":                    {[]store.SigningKey{entry(t, one, store.KeyRetired), entry(t, two, store.KeyActive)}, 0, false, nil},
+		"the same, revoked since":                    {[]store.SigningKey{entry(t, one, store.KeyRevoked), entry(t, two, store.KeyActive)}, 0, false, nil},
+		"the same, revoked, no other":                {[]store.SigningKey{entry(t, one, store.KeyRevoked)}, 0, false, keys.ErrNoKey},
+		"another, active":                            {[]store.SigningKey{entry(t, two, store.KeyActive)}, 0, false, keys.ErrOther},
+		"another's algorithm, active":                {[]store.SigningKey{entry(t, pss, store.KeyActive)}, 0, true, nil},
+		"the same, revoked, and another's algorithm": {[]store.SigningKey{entry(t, one, store.KeyRevoked), entry(t, pss, store.KeyActive)}, 0, false, keys.ErrNoKey},
+		"another, revoked":                           {[]store.SigningKey{entry(t, two, store.KeyRevoked)}, 0, true, nil},
+		"no key, but the answer is lost":             {nil, 1, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &registry{lose: test.lose}
@@ -144,6 +170,12 @@ func TestFirst(t *testing.T) {
 				}
 			}
 		})
+	}
+	// A key has one algorithm.
+	r := &registry{}
+	r.set(entry(t, foreign, store.KeyActive))
+	if added, err := keys.First(t.Context(), r, one, epoch); added || err == nil || errors.Is(err, keys.ErrOther) || r.writes != 0 {
+		t.Errorf("a key for two algorithms: %v, %v", added, err)
 	}
 	busy := &registry{fail: store.ErrBusy}
 	if _, err := keys.First(t.Context(), busy, one, epoch); !errors.Is(err, store.ErrBusy) {
@@ -185,19 +217,22 @@ func TestStates(t *testing.T) {
 	unreadable := entry(t, newKey(t, "arn:unreadable"), store.KeyActive)
 	unreadable.JWK = `{"kty":"AKP","alg":"ML-DSA-44","pub":"AA"}`
 	unknown := entry(t, newKey(t, "arn:unknown"), "paused")
-	foreign := entry(t, newKey(t, "arn:foreign"), store.KeyActive)
-	foreign.Algorithm = "PS256"
-	foreignID := foreign.ID
+	pss := entry(t, newKey(t, "arn:pss"), store.KeyActive)
+	pss.Algorithm = jwt.PS256
+	newer := entry(t, newKey(t, "arn:newer"), store.KeyNext)
+	newer.Algorithm = "PS512"
+	unfit := entry(t, newKey(t, "arn:unfit"), store.KeyActive)
+	unfit.Algorithm = jwt.ES256
 
 	r := &registry{}
-	r.set(entry(t, retired, store.KeyRetired), entry(t, next, store.KeyNext), renamed, unreadable, unknown, foreign,
+	r.set(entry(t, retired, store.KeyRetired), entry(t, next, store.KeyNext), renamed, unreadable, unknown, pss, newer, unfit,
 		entry(t, revoked, store.KeyRevoked), entry(t, active, store.KeyActive))
 	ring := &keys.Ring{Registry: cached(r)}
-	signs, err := ring.SigningKey(t.Context())
+	signs, err := ring.SigningKey(t.Context(), jwt.Choice{})
 	if err != nil || signs.ID != active.ID || signs.Reference != "arn:active" {
 		t.Errorf("%+v signs: %v", signs, err)
 	}
-	want := []string{foreignID, active.ID, next.ID, retired.ID}
+	want := []string{active.ID, pss.ID, next.ID, newer.ID, retired.ID}
 	set, err := ring.JWKS(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -222,12 +257,12 @@ func TestStates(t *testing.T) {
 
 	for name, entries := range map[string][]store.SigningKey{
 		"nothing":      nil,
-		"only others":  {entry(t, next, store.KeyNext), entry(t, retired, store.KeyRetired), entry(t, revoked, store.KeyRevoked), foreign},
-		"only renamed": {renamed, unreadable},
+		"only others":  {entry(t, next, store.KeyNext), entry(t, retired, store.KeyRetired), entry(t, revoked, store.KeyRevoked), pss},
+		"only renamed": {renamed, unreadable, unfit},
 	} {
 		r := &registry{}
 		r.set(entries...)
-		if _, err := (&keys.Ring{Registry: cached(r)}).SigningKey(t.Context()); !errors.Is(err, keys.ErrNoKey) {
+		if _, err := (&keys.Ring{Registry: cached(r)}).SigningKey(t.Context(), jwt.Choice{}); !errors.Is(err, keys.ErrNoKey) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -249,7 +284,7 @@ func TestPrivateJWKIsNotPublished(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := keys.New(&private.PublicKey, "arn")
+	key, err := keys.New(jwt.RS256, &private.PublicKey, "arn")
 	if err != nil {
 		t.Fatal(err)
 	}

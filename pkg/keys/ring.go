@@ -102,7 +102,7 @@ func (r *Ring) Keys(ctx context.Context) ([]jwt.Key, error) {
 }
 
 // JWKS is what Keys are to the public (RFC 7517 §5). The order is stable; the
-// active key comes first, for those that do not look for a kid.
+// active key of RS256 comes first, for those that do not look for a kid.
 func (r *Ring) JWKS(ctx context.Context) (jose.JSONWebKeySet, error) {
 	p, err := r.keys(ctx)
 	if err != nil {

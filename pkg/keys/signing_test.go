@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
@@ -60,14 +62,14 @@ func startKMS(t testing.TB) (server *kmstest.Server, signer inKMS, arn string) {
 	return server, inKMS{kms.Signer{Client: client}, &kms.MAC{Client: client, Key: mac}}, arn
 }
 
-// register makes the key at reference the first one.
-func register(t testing.TB, r *registry, from holder, reference string) jwt.Key {
+// register makes the key at reference the first one of its algorithm.
+func register(t testing.TB, r *registry, from holder, algorithm, reference string) jwt.Key {
 	t.Helper()
 	public, err := from.PublicKey(t.Context(), reference)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := keys.New(public, reference)
+	key, err := keys.New(algorithm, public, reference)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,26 +90,36 @@ func another(t *testing.T, server *kmstest.Server, from holder) jwt.Key {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := keys.New(public, arn)
+	key, err := keys.New(jwt.RS256, public, arn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return key
 }
 
-// holders calls do with every kind of holder, and the name of its signing key.
-func holders(t *testing.T, do func(t *testing.T, h holder, reference string)) {
-	t.Run("kms", func(t *testing.T) {
-		_, h, arn := startKMS(t)
-		do(t, h, arn)
-	})
-	t.Run("localkey", func(t *testing.T) {
-		h, err := localkey.Open(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		do(t, h, localkey.Reference)
-	})
+// specs are the kinds of keys in KMS, by what they sign.
+var specs = map[string]string{jwt.RS256: kmstest.RSA2048, jwt.PS256: kmstest.RSA2048, jwt.ES256: kmstest.P256}
+
+// holders calls do with every kind of holder, for each algorithm and the name of
+// its signing key.
+func holders(t *testing.T, do func(t *testing.T, h holder, algorithm, reference string)) {
+	for _, algorithm := range jwt.Algorithms() {
+		t.Run(algorithm+" kms", func(t *testing.T) {
+			server, h, _ := startKMS(t)
+			arn, err := server.Create(specs[algorithm])
+			if err != nil {
+				t.Fatal(err)
+			}
+			do(t, h, algorithm, arn)
+		})
+		t.Run(algorithm+" localkey", func(t *testing.T) {
+			h, err := localkey.Open(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			do(t, h, algorithm, localkey.References()[algorithm])
+		})
+	}
 }
 
 type claims struct {
@@ -126,12 +138,12 @@ var expected = jwt.Expected{Type: jwt.TypAccessToken, Issuer: "https://issuer.ex
 // The contract of whoever holds keys: what they sign verifies under the published
 // JWK, read here by the standard library alone.
 func TestContract(t *testing.T) {
-	holders(t, func(t *testing.T, h holder, reference string) {
+	holders(t, func(t *testing.T, h holder, algorithm, reference string) {
 		r := &registry{}
-		key := register(t, r, h, reference)
+		key := register(t, r, h, algorithm, reference)
 		ring := &keys.Ring{Registry: cached(r), Private: h}
 		for _, filler := range []int{0, 10_000} { // KMS takes no message of 10,000 bytes
-			token, err := jwt.Sign(t.Context(), ring, jwt.Choice{}, jwt.TypAccessToken, someClaims(filler))
+			token, err := jwt.Sign(t.Context(), ring, jwt.Choice{Algorithm: algorithm}, jwt.TypAccessToken, someClaims(filler))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,17 +178,31 @@ func TestContract(t *testing.T) {
 		if _, err := h.Sign(t.Context(), key, digest[:31]); err == nil || errors.Is(err, jwt.ErrKeyUnusable) || errors.Is(err, jwt.ErrBusy) {
 			t.Errorf("a digest of 31 bytes: %v", err)
 		}
-		unknown := key
-		unknown.Algorithm = "none"
-		if _, err := h.Sign(t.Context(), unknown, digest[:]); err == nil {
-			t.Error("signed by none")
+		// KMS holds a key's kind, and its policy the algorithm; localkey both.
+		for _, other := range []string{"none", "", "RS384", "HS256"} {
+			unknown := key
+			unknown.Algorithm = other
+			if _, err := h.Sign(t.Context(), unknown, digest[:]); err == nil {
+				t.Errorf("signed by %q", other)
+			}
+		}
+		// Signatures of ECDSA have often a leading zero, of RSA now and then: there
+		// the encodings differ.
+		for range 64 {
+			signature, err := h.Sign(t.Context(), key, digest[:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := check(algorithm, key.Public, digest[:], signature); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
 
 // Hourly keys are of 32 bytes, the same when asked again, and no two the same.
 func TestContractOfHourlyKeys(t *testing.T) {
-	holders(t, func(t *testing.T, h holder, _ string) {
+	holders(t, func(t *testing.T, h holder, _, _ string) {
 		seen := map[string]bool{}
 		for _, purpose := range []string{"login", "nonce", "login\x00", ""} {
 			for _, hour := range []int64{0, 1, 255, 256, 1 << 40} {
@@ -194,8 +220,8 @@ func TestContractOfHourlyKeys(t *testing.T) {
 	})
 }
 
-// verify checks an RS256 token against a JWK set (RFC 7515 §5.2, RFC 7517 §5,
-// RFC 7518 §6.3.1, RFC 7638 §3) without any of the libraries that made them.
+// verify checks a token against a JWK set (RFC 7515 §5.2, RFC 7517 §5, RFC 7518
+// §6.2.1 and §6.3.1, RFC 7638 §3) without any of the libraries that made them.
 func verify(token string, document []byte) error {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
@@ -211,7 +237,7 @@ func verify(token string, document []byte) error {
 		return err
 	}
 	var set struct {
-		Keys []struct{ Kty, Alg, Use, Kid, N, E string }
+		Keys []struct{ Kty, Alg, Use, Kid, N, E, Crv, X, Y string }
 	}
 	if err := json.Unmarshal(document, &set); err != nil {
 		return err
@@ -220,31 +246,146 @@ func verify(token string, document []byte) error {
 		if jwk.Kid != header.Kid {
 			continue
 		}
-		thumbprint := sha256.Sum256([]byte(`{"e":"` + jwk.E + `","kty":"RSA","n":"` + jwk.N + `"}`))
+		members := `{"e":"` + jwk.E + `","kty":"RSA","n":"` + jwk.N + `"}`
+		numbers := []string{jwk.N, jwk.E}
+		if jwk.Kty == "EC" {
+			members = `{"crv":"P-256","kty":"EC","x":"` + jwk.X + `","y":"` + jwk.Y + `"}`
+			numbers = []string{jwk.X, jwk.Y}
+		}
+		thumbprint := sha256.Sum256([]byte(members))
 		if base64.RawURLEncoding.EncodeToString(thumbprint[:]) != jwk.Kid {
 			return fmt.Errorf("kid %s is not the thumbprint", jwk.Kid)
 		}
-		if jwk.Kty != "RSA" || jwk.Alg != "RS256" || jwk.Use != "sig" || header.Alg != "RS256" || header.Typ != "at+jwt" {
+		if (jwk.Kty == "EC") != (jwk.Alg == "ES256") || jwk.Use != "sig" || header.Alg != jwk.Alg || header.Typ != "at+jwt" {
 			return fmt.Errorf("header %+v, JWK %+v", header, jwk)
 		}
-		n, err := decode(jwk.N)
-		if err != nil {
-			return err
-		}
-		e, err := decode(jwk.E)
-		if err != nil {
-			return err
+		var ints []*big.Int
+		for _, number := range numbers {
+			n, err := decode(number)
+			if err != nil {
+				return err
+			}
+			ints = append(ints, new(big.Int).SetBytes(n))
 		}
 		signature, err := decode(parts[2])
 		if err != nil {
 			return err
 		}
-		public := &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(new(big.Int).SetBytes(e).Int64())}
+		var public crypto.PublicKey = &rsa.PublicKey{N: ints[0], E: int(ints[1].Int64())}
+		if jwk.Kty == "EC" {
+			public = &ecdsa.PublicKey{Curve: elliptic.P256(), X: ints[0], Y: ints[1]}
+		}
 		digest := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-		return rsa.VerifyPKCS1v15(public, crypto.SHA256, digest[:], signature)
+		return check(jwk.Alg, public, digest[:], signature)
 	}
 	return fmt.Errorf("no key %s in the set", header.Kid)
 }
+
+// check checks a signature (RFC 7518 §3).
+func check(algorithm string, public crypto.PublicKey, digest, signature []byte) error {
+	switch algorithm {
+	case jwt.RS256:
+		return rsa.VerifyPKCS1v15(public.(*rsa.PublicKey), crypto.SHA256, digest, signature)
+	case jwt.PS256: // §3.5: "The size of the salt value is the same size as the hash function output."
+		return rsa.VerifyPSS(public.(*rsa.PublicKey), crypto.SHA256, digest, signature, &rsa.PSSOptions{SaltLength: 32})
+	case jwt.ES256:
+		if len(signature) != 64 {
+			return fmt.Errorf("%d bytes", len(signature))
+		}
+		r, s := new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])
+		if !ecdsa.Verify(public.(*ecdsa.PublicKey), digest, r, s) {
+			return errors.New("wrong signature")
+		}
+		return nil
+	default:
+		return fmt.Errorf("alg %s", algorithm)
+	}
+}
+
+// Each algorithm has its own key, all of them are published, and none verifies
+// what another has signed.
+func TestAlgorithmsSideBySide(t *testing.T) {
+	server, h, _ := startKMS(t)
+	r := &registry{}
+	ring := &keys.Ring{Registry: cached(r), Private: h}
+	listed := map[string]jwt.Key{}
+	for _, algorithm := range []string{jwt.ES256, jwt.PS256, jwt.RS256} {
+		arn, err := server.Create(specs[algorithm])
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed[algorithm] = register(t, r, h, algorithm, arn)
+	}
+	ring.Registry.Forget()
+	set, err := ring.JWKS(t.Context())
+	if err != nil || len(set.Keys) != 3 || set.Keys[0].Algorithm != jwt.RS256 {
+		t.Fatalf("%+v %v", set, err)
+	}
+	document, err := json.Marshal(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		choice jwt.Choice
+		want   string // the algorithm, "" for ErrNoKey
+	}{
+		{jwt.Choice{}, jwt.RS256},
+		{jwt.Choice{Algorithm: jwt.RS256}, jwt.RS256},
+		{jwt.Choice{Algorithm: jwt.PS256}, jwt.PS256},
+		{jwt.Choice{Algorithm: jwt.ES256}, jwt.ES256},
+		{jwt.Choice{Algorithm: jwt.ES256, KeyID: listed[jwt.ES256].ID}, jwt.ES256},
+		{jwt.Choice{Algorithm: jwt.PS256, KeyID: listed[jwt.RS256].ID}, ""},
+		{jwt.Choice{KeyID: listed[jwt.PS256].ID}, ""},
+		{jwt.Choice{KeyID: "x"}, ""},
+		{jwt.Choice{Algorithm: "ES384"}, ""},
+		{jwt.Choice{Algorithm: "none"}, ""},
+	} {
+		token, err := jwt.Sign(t.Context(), ring, test.choice, jwt.TypAccessToken, someClaims(0))
+		if test.want == "" {
+			if !errors.Is(err, keys.ErrNoKey) {
+				t.Errorf("%+v: %v", test.choice, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%+v: %v", test.choice, err)
+		}
+		if err := verify(token, document); err != nil {
+			t.Errorf("%+v: %v", test.choice, err)
+		}
+		text, err := base64.RawURLEncoding.DecodeString(token[:strings.IndexByte(token, '.')])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var header struct{ Alg, Kid string }
+		if err := json.Unmarshal(text, &header); err != nil || header.Alg != test.want || header.Kid != listed[test.want].ID {
+			t.Errorf("%+v: header %s, %v", test.choice, text, err)
+		}
+		if err := jwt.Verify(t.Context(), ring, token, expected, &claims{}); err != nil {
+			t.Errorf("%+v: %v", test.choice, err)
+		}
+		for algorithm, key := range listed {
+			if algorithm == test.want {
+				continue
+			}
+			other := keySet{key}
+			if err := jwt.Verify(t.Context(), other, token, expected, &claims{}); err == nil {
+				t.Errorf("the %s key verifies %s", algorithm, test.want)
+			}
+			other[0].ID = header.Kid
+			if err := jwt.Verify(t.Context(), other, token, expected, &claims{}); err == nil {
+				t.Errorf("the %s key verifies %s by a name that is not its own", algorithm, test.want)
+			}
+		}
+	}
+}
+
+// A keySet is fixed.
+type keySet []jwt.Key
+
+var _ jwt.KeySet = keySet{}
+
+func (s keySet) Keys(context.Context) ([]jwt.Key, error) { return s, nil }
 
 // "When KMS says the key is disabled, invalid or gone, the registry is re-read
 // and the Sign tried once more."
@@ -257,7 +398,7 @@ func TestAnUnusableKeyIsReplaced(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server, h, arn := startKMS(t)
 			r := &registry{}
-			one := register(t, r, h, arn)
+			one := register(t, r, h, jwt.RS256, arn)
 			two := another(t, server, h)
 			ring := &keys.Ring{Registry: cached(r), Private: h}
 			sign := func(signs, reads int, want error) string {
@@ -303,7 +444,7 @@ func TestAnUnusableKeyIsReplaced(t *testing.T) {
 func TestRotationWhileCached(t *testing.T) {
 	server, h, arn := startKMS(t)
 	r := &registry{}
-	one := register(t, r, h, arn)
+	one := register(t, r, h, jwt.RS256, arn)
 	ring := &keys.Ring{Registry: cached(r), Private: h}
 	old, err := jwt.Sign(t.Context(), ring, jwt.Choice{}, jwt.TypAccessToken, someClaims(0))
 	if err != nil {
@@ -331,9 +472,9 @@ func TestRotationWhileCached(t *testing.T) {
 func TestBusy(t *testing.T) {
 	server, h, arn := startKMS(t)
 	r := &registry{}
-	register(t, r, h, arn)
+	register(t, r, h, jwt.RS256, arn)
 	ring := &keys.Ring{Registry: cached(r), Private: h}
-	if _, err := ring.SigningKey(t.Context()); err != nil {
+	if _, err := ring.SigningKey(t.Context(), jwt.Choice{}); err != nil {
 		t.Fatal(err)
 	}
 	reads := r.reads
@@ -354,7 +495,7 @@ func TestBusy(t *testing.T) {
 func TestRaceOfSigningAndRotation(t *testing.T) {
 	server, h, arn := startKMS(t)
 	r := &registry{}
-	both := []jwt.Key{register(t, r, h, arn), another(t, server, h)}
+	both := []jwt.Key{register(t, r, h, jwt.RS256, arn), another(t, server, h)}
 	cache := cached(r)
 	ring := &keys.Ring{Registry: cache, Private: h}
 	r.set(entry(t, both[0], store.KeyActive), entry(t, both[1], store.KeyNext))
@@ -425,7 +566,7 @@ func BenchmarkToken(b *testing.B) {
 	}{{"kms", remote, arn}, {"localkey", local, localkey.Reference}} {
 		b.Run(h.name, func(b *testing.B) {
 			r := &registry{}
-			register(b, r, h.holder, h.reference)
+			register(b, r, h.holder, jwt.RS256, h.reference)
 			ring := &keys.Ring{Registry: cached(r), Private: h.holder}
 			b.ReportAllocs()
 			for b.Loop() {
@@ -446,7 +587,7 @@ func BenchmarkSigningKey(b *testing.B) {
 	ring := &keys.Ring{Registry: cached(r)}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := ring.SigningKey(b.Context()); err != nil {
+		if _, err := ring.SigningKey(b.Context(), jwt.Choice{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,18 +1,22 @@
-// Package kms answers: how is something signed by a key that never leaves AWS KMS?
+// Package kms answers: how is a key used that never leaves AWS KMS?
 //
 // A Signer has digests signed, so no private key is ever in a function, a table
 // or an environment variable, and a token may be longer than the 4,096 bytes
 // that KMS takes as a message. A MAC derives an hourly key for seals, so that
-// sealing costs one call an hour and not one each. Neither decides which key:
-// that is the registry's matter, so signing costs one call and no GetPublicKey.
+// sealing costs one call an hour and not one each. A Vault encrypts the secrets
+// that a digest would not do for. None decides which key: that is the registry's
+// matter, or the caller's, so signing costs one call and no GetPublicKey.
 package kms
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"fmt"
+	"math/big"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -76,24 +80,57 @@ type Signer struct {
 	Client *kms.Client
 }
 
-// Sign returns the RS256 signature (RFC 7518 §3.3) of a SHA-256 digest by the key
-// whose ARN is key.Reference. An error wraps jwt.ErrKeyUnusable where KMS says
-// that the key is disabled, of another kind, to be deleted or gone, and
-// jwt.ErrBusy where KMS throttles, fails or does not answer in time.
+// Sign returns the JWS signature of a SHA-256 digest by the key whose ARN is
+// key.Reference. An error wraps jwt.ErrKeyUnusable where KMS says that the key is
+// disabled, of another kind, to be deleted or gone, and jwt.ErrBusy where KMS
+// throttles, fails or does not answer in time.
 func (s Signer) Sign(ctx context.Context, key jwt.Key, digest []byte) ([]byte, error) {
-	if key.Algorithm != jwt.RS256 {
+	algorithm, known := algorithms[key.Algorithm]
+	if !known {
 		return nil, fmt.Errorf("kms: no signatures by %s", key.Algorithm)
 	}
 	out, err := s.Client.Sign(ctx, &kms.SignInput{
 		KeyId:            &key.Reference,
 		Message:          digest,
 		MessageType:      types.MessageTypeDigest,
-		SigningAlgorithm: types.SigningAlgorithmSpecRsassaPkcs1V15Sha256,
+		SigningAlgorithm: algorithm,
 	})
 	if err != nil {
 		return nil, explain(err)
 	}
+	if key.Algorithm == jwt.ES256 {
+		return fixed(out.Signature)
+	}
 	return out.Signature, nil
+}
+
+// algorithms are jwt.Algorithms (RFC 7518 §3) as KMS names them. The salt of its
+// PSS is as long as the digest, as RFC 7518 §3.5 asks.
+var algorithms = map[string]types.SigningAlgorithmSpec{
+	jwt.RS256: types.SigningAlgorithmSpecRsassaPkcs1V15Sha256,
+	jwt.PS256: types.SigningAlgorithmSpecRsassaPssSha256,
+	jwt.ES256: types.SigningAlgorithmSpecEcdsaSha256,
+}
+
+// fixed makes of an ECDSA signature in DER (RFC 3279 §2.2.3), which KMS gives, the
+// 64 bytes of RFC 7518 §3.4: r and s, each of 32 bytes.
+func fixed(der []byte) ([]byte, error) {
+	var signature struct{ R, S *big.Int }
+	if _, err := asn1.Unmarshal(der, &signature); err != nil {
+		return nil, fmt.Errorf("kms: signature: %w", err)
+	}
+	// asn1 lets more follow than was asked for.
+	if again, err := asn1.Marshal(signature); err != nil || !bytes.Equal(again, der) {
+		return nil, errors.New("kms: signature: it is more than r and s")
+	}
+	out := make([]byte, 64)
+	for i, n := range []*big.Int{signature.R, signature.S} {
+		if n.Sign() <= 0 || n.BitLen() > 256 {
+			return nil, errors.New("kms: signature: it is none on P-256")
+		}
+		n.FillBytes(out[32*i : 32*i+32])
+	}
+	return out, nil
 }
 
 // PublicKey is the public half of the key that the ARN names. The errors are

@@ -4,13 +4,20 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
+	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,15 +62,100 @@ func setup(t *testing.T) (*kmstest.Server, aws.Config, jwt.Key) {
 
 func TestSign(t *testing.T) {
 	s, cfg, key := setup(t)
-	signature, err := kms.Signer{Client: kms.NewClient(cfg)}.Sign(t.Context(), key, digest[:])
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := rsa.VerifyPKCS1v15(&rsaKey().PublicKey, crypto.SHA256, digest[:], signature); err != nil {
-		t.Error(err)
+	curve, err := s.Add("22222222-2222-4222-8222-222222222222", ec)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if s.Calls("Sign") != 1 || s.Calls("GetPublicKey") != 0 {
-		t.Error("a signature costs more than one call")
+	for _, test := range []struct {
+		key    jwt.Key
+		verify func(signature []byte) bool
+	}{
+		{key, func(b []byte) bool {
+			return rsa.VerifyPKCS1v15(&rsaKey().PublicKey, crypto.SHA256, digest[:], b) == nil
+		}},
+		{jwt.Key{Algorithm: jwt.PS256, Reference: key.Reference}, func(b []byte) bool {
+			return rsa.VerifyPSS(&rsaKey().PublicKey, crypto.SHA256, digest[:], b, &rsa.PSSOptions{SaltLength: 32}) == nil
+		}},
+		{jwt.Key{Algorithm: jwt.ES256, Reference: curve}, func(b []byte) bool {
+			return len(b) == 64 && ecdsa.Verify(&ec.PublicKey, digest[:], new(big.Int).SetBytes(b[:32]), new(big.Int).SetBytes(b[32:]))
+		}},
+	} {
+		calls := s.Calls("Sign")
+		signature, err := kms.Signer{Client: kms.NewClient(cfg)}.Sign(t.Context(), test.key, digest[:])
+		if err != nil || !test.verify(signature) {
+			t.Errorf("%s: %x %v", test.key.Algorithm, signature, err)
+		}
+		if s.Calls("Sign") != calls+1 || s.Calls("GetPublicKey") != 0 {
+			t.Errorf("%s: a signature costs more than one call", test.key.Algorithm)
+		}
+	}
+}
+
+// How KMS is asked: always for the signature of a digest.
+func TestHowItIsSigned(t *testing.T) {
+	for algorithm, want := range map[string]string{
+		jwt.RS256: "RSASSA_PKCS1_V1_5_SHA_256", jwt.PS256: "RSASSA_PSS_SHA_256", jwt.ES256: "ECDSA_SHA_256",
+	} {
+		asked := map[string]any{}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+				t.Error(err)
+			}
+			_, _ = w.Write([]byte(`{"Signature": "MAYCAQECAQI="}`)) // r 1, s 2
+		}))
+		_, cfg, key := setup(t)
+		cfg.BaseEndpoint, key.Algorithm = &server.URL, algorithm
+		_, err := kms.Signer{Client: kms.NewClient(cfg)}.Sign(t.Context(), key, digest[:])
+		server.Close()
+		if err != nil || asked["SigningAlgorithm"] != want || asked["MessageType"] != "DIGEST" || asked["KeyId"] != key.Reference {
+			t.Errorf("%s: %v %v", algorithm, asked, err)
+		}
+	}
+}
+
+// ECDSA's DER becomes r and s of 32 bytes each, and nothing else passes for it.
+func TestFixed(t *testing.T) {
+	all := strings.Repeat("ff", 32)
+	zeros := func(n int) string { return strings.Repeat("00", n) }
+	for name, test := range map[string]struct {
+		der, want string // "" refuses
+	}{
+		"the smallest":               {"3006020101020102", zeros(31) + "01" + zeros(31) + "02"},
+		"a leading bit":              {"3046022100" + all + "022100" + all, all + all},
+		"lengths that differ":        {"3026022100" + all + "020101", all + zeros(31) + "01"},
+		"nothing":                    {"", ""},
+		"no sequence":                {"0206020101020102", ""},
+		"raw already":                {all + all, ""},
+		"r alone":                    {"3003020101", ""},
+		"cut off":                    {"300602010102", ""},
+		"bytes after it":             {"300602010102010200", ""},
+		"a third number":             {"3009020101020102020103", ""},
+		"a zero":                     {"3006020100020101", ""},
+		"a negative":                 {"30060201ff020101", ""},
+		"a longer form of a length":  {"308106020101020102", ""},
+		"a longer form of a number":  {"300702020001020102", ""},
+		"a number of 33 bytes":       {"3026022101" + all + "020101", ""},
+		"a text in place of r":       {"3006040101020102", ""},
+		"a length without its bytes": {"3006020101020902", ""},
+	} {
+		der, err := hex.DecodeString(test.der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_ = json.NewEncoder(w).Encode(map[string]any{"Signature": der})
+		}))
+		_, cfg, key := setup(t)
+		cfg.BaseEndpoint, key.Algorithm = &server.URL, jwt.ES256
+		got, err := kms.Signer{Client: kms.NewClient(cfg)}.Sign(t.Context(), key, digest[:])
+		server.Close()
+		if hex.EncodeToString(got) != test.want || (err == nil) != (test.want != "") {
+			t.Errorf("%s: %x %v", name, got, err)
+		}
 	}
 }
 
@@ -93,7 +185,8 @@ func TestSignFails(t *testing.T) {
 		"deleted":              {func(s *kmstest.Server, k *jwt.Key) error { return s.Remove(k.Reference) }, jwt.ErrKeyUnusable, 1},
 		"of another kind":      {create(kmstest.P256), jwt.ErrKeyUnusable, 1},
 		"for another use":      {create(kmstest.HMAC256), jwt.ErrKeyUnusable, 1},
-		"another algorithm":    {func(_ *kmstest.Server, k *jwt.Key) error { k.Algorithm = "ES256"; return nil }, other, 0},
+		"another algorithm":    {func(_ *kmstest.Server, k *jwt.Key) error { k.Algorithm = jwt.ES256; return nil }, jwt.ErrKeyUnusable, 1},
+		"an unknown algorithm": {func(_ *kmstest.Server, k *jwt.Key) error { k.Algorithm = "RS384"; return nil }, other, 0},
 		"throttled once":       {faults(throttled), nil, 2},
 		"throttled":            {faults(throttled, throttled), jwt.ErrBusy, 2},
 		"ill once":             {faults(internal), nil, 2},

@@ -1,13 +1,15 @@
 // Package localkey answers: who signs where there is no AWS KMS?
 //
-// It is the development counterpart of package kms: the same methods, on an RSA
-// key and a MAC key that lie in files readable by their owner alone. Whoever can
-// read the files can mint, which is why no function on AWS links this package.
+// It is the development counterpart of package kms: the same methods, on keys that
+// lie in files readable by their owner alone. Whoever can read the files can mint,
+// which is why no function on AWS links this package.
 package localkey
 
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
@@ -24,22 +26,38 @@ import (
 	"kmint/pkg/jwt"
 )
 
-// Reference names the one signing key, as an ARN names a key in KMS.
+// Reference names the signing key for RS256, as an ARN names a key in KMS.
 const Reference = "local"
 
+// References name the signing keys, by their algorithms.
+func References() map[string]string {
+	return map[string]string{jwt.RS256: Reference, jwt.PS256: "local-ps256", jwt.ES256: "local-es256"}
+}
+
 const (
-	bits        = 2048
-	macSize     = 32
-	pemType     = "PRIVATE KEY"
-	signingFile = "signing-key.pem" // PKCS #8 (RFC 5208) in PEM (RFC 7468)
-	macFile     = "mac-key"
+	bits      = 2048
+	keySize   = 32
+	pemType   = "PRIVATE KEY"
+	macFile   = "mac-key"
+	vaultFile = "secrets-key"
 )
 
-// Keys are a signing key and a MAC key.
+// files hold the signing keys: PKCS #8 (RFC 5208) in PEM (RFC 7468).
+var files = map[string]string{
+	jwt.RS256: "signing-key.pem", jwt.PS256: "signing-key-ps256.pem", jwt.ES256: "signing-key-es256.pem",
+}
+
+// Keys are a signing key for each algorithm, a MAC key and one that encrypts.
 type Keys struct {
-	signing *rsa.PrivateKey
-	id      string
+	signing map[string]signingKey // by reference
 	mac     []byte
+	secrets []byte
+}
+
+type signingKey struct {
+	algorithm string
+	id        string
+	private   crypto.Signer
 }
 
 // Open reads the keys under dir. Those that are not there yet are made, at once
@@ -48,40 +66,68 @@ func Open(dir string) (*Keys, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("localkey: %w", err)
 	}
-	k := &Keys{}
-	path := filepath.Join(dir, signingFile)
-	text, err := readOrCreate(path, newSigningKey)
-	if err != nil {
-		return nil, err
+	k := &Keys{signing: map[string]signingKey{}}
+	for _, algorithm := range jwt.Algorithms() {
+		key, err := openSigningKey(filepath.Join(dir, files[algorithm]), algorithm)
+		if err != nil {
+			return nil, err
+		}
+		k.signing[References()[algorithm]] = key
 	}
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != pemType {
-		return nil, fmt.Errorf("localkey: %s holds no private key", path)
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("localkey: %s: %w", path, err)
-	}
-	private, ok := parsed.(*rsa.PrivateKey)
-	if !ok || private.N.BitLen() < bits { // RFC 7518 §3.3: "A key of size 2048 bits or larger MUST be used"
-		return nil, fmt.Errorf("localkey: %s holds no RSA key of %d bits", path, bits)
-	}
-	k.signing = private
-	if k.id, err = jwt.Thumbprint(&private.PublicKey); err != nil {
-		return nil, fmt.Errorf("localkey: %w", err)
-	}
-	path = filepath.Join(dir, macFile)
-	if k.mac, err = readOrCreate(path, newMACKey); err != nil {
-		return nil, err
-	}
-	if len(k.mac) != macSize {
-		return nil, fmt.Errorf("localkey: %s has %d bytes, not %d", path, len(k.mac), macSize)
+	for name, key := range map[string]*[]byte{macFile: &k.mac, vaultFile: &k.secrets} {
+		path := filepath.Join(dir, name)
+		var err error
+		if *key, err = readOrCreate(path, randomKey); err != nil {
+			return nil, err
+		}
+		if len(*key) != keySize {
+			return nil, fmt.Errorf("localkey: %s has %d bytes, not %d", path, len(*key), keySize)
+		}
 	}
 	return k, nil
 }
 
-func newSigningKey() ([]byte, error) {
-	private, err := rsa.GenerateKey(rand.Reader, bits)
+func openSigningKey(path, algorithm string) (signingKey, error) {
+	text, err := readOrCreate(path, func() ([]byte, error) { return newSigningKey(algorithm) })
+	if err != nil {
+		return signingKey{}, err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != pemType {
+		return signingKey{}, fmt.Errorf("localkey: %s holds no private key", path)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return signingKey{}, fmt.Errorf("localkey: %s: %w", path, err)
+	}
+	key := signingKey{algorithm: algorithm}
+	switch private := parsed.(type) {
+	case *rsa.PrivateKey: // RFC 7518 §3.3: "A key of size 2048 bits or larger MUST be used"
+		if algorithm != jwt.ES256 && private.N.BitLen() >= bits {
+			key.private = private
+		}
+	case *ecdsa.PrivateKey: // RFC 7518 §3.4
+		if algorithm == jwt.ES256 && private.Curve == elliptic.P256() {
+			key.private = private
+		}
+	}
+	if key.private == nil {
+		return signingKey{}, fmt.Errorf("localkey: %s holds no key for %s", path, algorithm)
+	}
+	if key.id, err = jwt.Thumbprint(key.private.Public()); err != nil {
+		return signingKey{}, fmt.Errorf("localkey: %w", err)
+	}
+	return key, nil
+}
+
+func newSigningKey(algorithm string) ([]byte, error) {
+	var private any
+	var err error
+	if algorithm == jwt.ES256 {
+		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	} else {
+		private, err = rsa.GenerateKey(rand.Reader, bits)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -92,8 +138,8 @@ func newSigningKey() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}), nil
 }
 
-func newMACKey() ([]byte, error) {
-	key := make([]byte, macSize)
+func randomKey() ([]byte, error) {
+	key := make([]byte, keySize)
 	_, err := rand.Read(key)
 	return key, err
 }
@@ -137,28 +183,47 @@ func place(path string, content []byte) (err error) {
 	return nil
 }
 
-// Sign returns the RS256 signature (RFC 7518 §3.3) of a SHA-256 digest. The error
-// wraps jwt.ErrKeyUnusable if the key is another than the one held here.
+// Sign returns the JWS signature (RFC 7518 §3) of a SHA-256 digest. The error wraps
+// jwt.ErrKeyUnusable if the key is another than those held here.
 func (k *Keys) Sign(_ context.Context, key jwt.Key, digest []byte) ([]byte, error) {
-	if key.Reference != Reference || key.ID != k.id {
+	held, ok := k.signing[key.Reference]
+	switch {
+	case !ok || key.ID != held.id:
 		return nil, fmt.Errorf("localkey: %w: %s is not held here", jwt.ErrKeyUnusable, key.ID)
-	}
-	if key.Algorithm != jwt.RS256 {
+	case key.Algorithm != held.algorithm:
 		return nil, fmt.Errorf("localkey: no signatures by %s", key.Algorithm)
+	case len(digest) != sha256.Size:
+		return nil, fmt.Errorf("localkey: a digest of %d bytes", len(digest))
 	}
-	signature, err := rsa.SignPKCS1v15(rand.Reader, k.signing, crypto.SHA256, digest)
+	signature, err := sign(held, digest)
 	if err != nil {
 		return nil, fmt.Errorf("localkey: %w", err)
 	}
 	return signature, nil
 }
 
-// PublicKey is the public half of the signing key, whose name is Reference.
+func sign(key signingKey, digest []byte) ([]byte, error) {
+	private, ok := key.private.(*ecdsa.PrivateKey)
+	if ok {
+		r, s, err := ecdsa.Sign(rand.Reader, private, digest)
+		if err != nil {
+			return nil, err
+		}
+		return append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...), nil
+	}
+	if key.algorithm == jwt.PS256 {
+		return key.private.Sign(rand.Reader, digest, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256})
+	}
+	return key.private.Sign(rand.Reader, digest, crypto.SHA256)
+}
+
+// PublicKey is the public half of one of the signing keys that References name.
 func (k *Keys) PublicKey(_ context.Context, reference string) (crypto.PublicKey, error) {
-	if reference != Reference {
+	held, ok := k.signing[reference]
+	if !ok {
 		return nil, fmt.Errorf("localkey: %w: %s is not held here", jwt.ErrKeyUnusable, reference)
 	}
-	return &k.signing.PublicKey, nil
+	return held.private.Public(), nil
 }
 
 // HourlyKey is the key, of 32 bytes, that seals things of one purpose in one hour

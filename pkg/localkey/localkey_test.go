@@ -1,7 +1,8 @@
 package localkey_test
 
 import (
-	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -35,26 +36,38 @@ func TestOpenMakesKeysOnce(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	var first crypto.PublicKey
+	sealed, err := opened[0].Seal(t.Context(), "client", "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := map[string]string{} // thumbprints
 	var firstMAC []byte
 	for _, k := range opened {
-		public, err := k.PublicKey(t.Context(), localkey.Reference)
-		if err != nil {
-			t.Fatal(err)
+		for _, reference := range localkey.References() {
+			id := thumbprint(t, k, reference)
+			if first[reference] == "" {
+				first[reference] = id
+			}
+			if first[reference] != id {
+				t.Errorf("two that started together use different keys as %s", reference)
+			}
 		}
 		mac, err := k.HourlyKey(t.Context(), "login", 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if first == nil {
-			first, firstMAC = public, mac
+		if firstMAC == nil {
+			firstMAC = mac
 		}
-		if !first.(*rsa.PublicKey).Equal(public) || !slices.Equal(firstMAC, mac) {
-			t.Error("two that started together use different keys")
+		if secret, err := k.Unseal(t.Context(), "client", sealed); err != nil || secret != "secret" || !slices.Equal(firstMAC, mac) {
+			t.Errorf("two that started together use different keys: %v", err)
 		}
 	}
+	if len(first) != 3 || first[localkey.Reference] == first["local-ps256"] {
+		t.Errorf("keys %v", first)
+	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 2 {
+	if err != nil || len(entries) != 5 {
 		t.Errorf("%v %v", entries, err)
 	}
 	for _, entry := range entries {
@@ -67,12 +80,9 @@ func TestOpenMakesKeysOnce(t *testing.T) {
 	}
 }
 
-func TestSign(t *testing.T) {
-	k, err := localkey.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := k.PublicKey(t.Context(), localkey.Reference)
+func thumbprint(t *testing.T, k *localkey.Keys, reference string) string {
+	t.Helper()
+	public, err := k.PublicKey(t.Context(), reference)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,33 +90,106 @@ func TestSign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest := sha256.Sum256([]byte("header.payload"))
-	key := jwt.Key{ID: id, Algorithm: jwt.RS256, Reference: localkey.Reference}
-	signature, err := k.Sign(t.Context(), key, digest[:])
+	return id
+}
+
+// A folder from before there was more than one key keeps the one that it has.
+func TestOpenAddsKeys(t *testing.T) {
+	dir := t.TempDir()
+	before, err := localkey.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := rsa.VerifyPKCS1v15(public.(*rsa.PublicKey), crypto.SHA256, digest[:], signature); err != nil {
-		t.Error(err)
-	}
-	for name, other := range map[string]jwt.Key{
-		"another key":  {ID: "x", Algorithm: jwt.RS256, Reference: localkey.Reference},
-		"a key in KMS": {ID: id, Algorithm: jwt.RS256, Reference: "arn:aws:kms:us-east-1:000000000000:key/x"},
-	} {
-		if _, err := k.Sign(t.Context(), other, digest[:]); !errors.Is(err, jwt.ErrKeyUnusable) {
-			t.Errorf("%s: %v", name, err)
+	for _, name := range []string{"signing-key-ps256.pem", "signing-key-es256.pem", "secrets-key"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
 		}
 	}
-	key.Algorithm = "ES256"
-	if _, err := k.Sign(t.Context(), key, digest[:]); err == nil {
-		t.Error("signed by ES256")
+	after, err := localkey.Open(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	key.Algorithm = jwt.RS256
-	if _, err := k.Sign(t.Context(), key, digest[:31]); err == nil {
-		t.Error("signed a digest of 31 bytes")
+	for reference, same := range map[string]bool{localkey.Reference: true, "local-ps256": false, "local-es256": false} {
+		if (thumbprint(t, before, reference) == thumbprint(t, after, reference)) != same {
+			t.Errorf("%s: want the same: %v", reference, same)
+		}
+	}
+}
+
+// Package keys has the contract that every signature fulfils.
+func TestSign(t *testing.T) {
+	k, err := localkey.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := sha256.Sum256([]byte("header.payload"))
+	for algorithm, reference := range localkey.References() {
+		id := thumbprint(t, k, reference)
+		for name, test := range map[string]struct {
+			key      jwt.Key
+			digest   []byte
+			good     bool
+			unusable bool
+		}{
+			"its key":              {jwt.Key{ID: id, Algorithm: algorithm, Reference: reference}, digest[:], true, false},
+			"another key":          {jwt.Key{ID: "x", Algorithm: algorithm, Reference: reference}, digest[:], false, true},
+			"a key in KMS":         {jwt.Key{ID: id, Algorithm: algorithm, Reference: "arn:aws:kms:us-east-1:000000000000:key/x"}, digest[:], false, true},
+			"by RS512":             {jwt.Key{ID: id, Algorithm: "RS512", Reference: reference}, digest[:], false, false},
+			"a digest of 31 bytes": {jwt.Key{ID: id, Algorithm: algorithm, Reference: reference}, digest[:31], false, false},
+		} {
+			signature, err := k.Sign(t.Context(), test.key, test.digest)
+			if (err == nil) != test.good || (len(signature) > 0) != test.good || errors.Is(err, jwt.ErrKeyUnusable) != test.unusable {
+				t.Errorf("%s, %s: %v", algorithm, name, err)
+			}
+		}
+		// A key signs by its own algorithm alone.
+		for other := range localkey.References() {
+			if _, err := k.Sign(t.Context(), jwt.Key{ID: id, Algorithm: other, Reference: reference}, digest[:]); (err == nil) != (other == algorithm) {
+				t.Errorf("the %s key signs by %s: %v", algorithm, other, err)
+			}
+		}
 	}
 	if _, err := k.PublicKey(t.Context(), "other"); !errors.Is(err, jwt.ErrKeyUnusable) {
 		t.Error(err)
+	}
+}
+
+func TestSeal(t *testing.T) {
+	k, err := localkey.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := localkey.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := k.Seal(t.Context(), "one", "a secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := k.Seal(t.Context(), "one", "a secret"); err != nil || again == sealed {
+		t.Errorf("twice the same, or %v", err)
+	}
+	changed := []byte(sealed)
+	changed[20] ^= 1
+	for name, test := range map[string]struct {
+		by           *localkey.Keys
+		client, text string
+		good         bool
+	}{
+		"as it was":      {k, "one", sealed, true},
+		"another client": {k, "two", sealed, false},
+		"another key":    {other, "one", sealed, false},
+		"changed":        {k, "one", string(changed), false},
+		"cut off":        {k, "one", sealed[:len(sealed)-4], false},
+		"too short":      {k, "one", "AAAA", false},
+		"nothing":        {k, "one", "", false},
+		"no base64":      {k, "one", "?", false},
+	} {
+		secret, err := test.by.Unseal(t.Context(), test.client, test.text)
+		if (err == nil) != test.good || (secret == "a secret") != test.good {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -120,12 +203,33 @@ func TestOpenRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var good []string
+	for _, make := range []func() (any, error){
+		func() (any, error) { return rsa.GenerateKey(rand.Reader, 2048) },
+		func() (any, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) },
+		func() (any, error) { return ecdsa.GenerateKey(elliptic.P384(), rand.Reader) },
+	} {
+		private, err := make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		good = append(good, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	}
 	for name, test := range map[string]struct{ file, content string }{
-		"no PEM":          {"signing-key.pem", "key"},
-		"empty":           {"signing-key.pem", ""},
-		"broken PKCS #8":  {"signing-key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der[1:]}))},
-		"a short key":     {"signing-key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))},
-		"a short MAC key": {"mac-key", "0123"},
+		"no PEM":                      {"signing-key.pem", "key"},
+		"empty":                       {"signing-key.pem", ""},
+		"broken PKCS #8":              {"signing-key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der[1:]}))},
+		"a short key":                 {"signing-key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))},
+		"a short key for PS256":       {"signing-key-ps256.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))},
+		"an RSA key for ES256":        {"signing-key-es256.pem", good[0]},
+		"an EC key for RS256":         {"signing-key.pem", good[1]},
+		"a key for ES256 on P-384":    {"signing-key-es256.pem", good[2]},
+		"a short MAC key":             {"mac-key", "0123"},
+		"a short key to encrypt with": {"secrets-key", strings.Repeat("x", 16)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

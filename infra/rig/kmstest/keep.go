@@ -27,9 +27,10 @@ type keptKey struct {
 	Created     time.Time `json:"created"`
 	Deletion    time.Time `json:"deletion,omitzero"`
 	Tags        []tag     `json:"tags,omitempty"`
-	// PKCS8 or Secret is the key itself.
+	// PKCS8, Secret or AES is the key itself.
 	PKCS8  []byte `json:"pkcs8,omitempty"`
 	Secret []byte `json:"secret,omitempty"`
+	AES    AES    `json:"aes,omitempty"`
 }
 
 // Open makes a server that keeps its keys, in the clear, in a file under dir.
@@ -52,7 +53,10 @@ func Open(dir string) (*Server, error) {
 	}
 	for _, k := range kept.Keys {
 		var material any = k.Secret
-		if k.PKCS8 != nil {
+		switch {
+		case k.AES != nil:
+			material = k.AES
+		case k.PKCS8 != nil:
 			if material, err = x509.ParsePKCS8PrivateKey(k.PKCS8); err != nil {
 				return nil, fmt.Errorf("kmstest: key %s: %w", k.ID, err)
 			}
@@ -77,7 +81,7 @@ func (s *Server) save() error {
 	}
 	kept := keptServer{Aliases: s.aliases}
 	for _, k := range s.keys {
-		keep := keptKey{ID: k.id, State: k.state, Description: k.description, Created: k.created, Deletion: k.deletion, Tags: k.tags, Secret: k.secret}
+		keep := keptKey{ID: k.id, State: k.state, Description: k.description, Created: k.created, Deletion: k.deletion, Tags: k.tags, Secret: k.secret, AES: k.aes}
 		if k.signer != nil {
 			der, err := x509.MarshalPKCS8PrivateKey(crypto.PrivateKey(k.signer))
 			if err != nil {

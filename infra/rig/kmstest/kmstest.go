@@ -1,7 +1,7 @@
 // Package kmstest answers: would AWS KMS have done this?
 //
 // A Server speaks the JSON protocol of AWS KMS and holds real keys (RSA_2048,
-// ECC_NIST_P256, HMAC_256). It is strict where it matters to us: it refuses what
+// ECC_NIST_P256, HMAC_256, SYMMETRIC_DEFAULT). It is strict where it matters to us: it refuses what
 // KMS refuses, with the codes and words of KMS, and signs a digest as it is
 // given. Other test servers hash a digest once more, or sign with a disabled
 // key, so what works with them may fail on AWS. It throttles, delays and drops
@@ -28,9 +28,10 @@ import (
 
 // Specs of keys that the server holds.
 const (
-	RSA2048 = "RSA_2048"
-	P256    = "ECC_NIST_P256"
-	HMAC256 = "HMAC_256"
+	RSA2048   = "RSA_2048"
+	P256      = "ECC_NIST_P256"
+	HMAC256   = "HMAC_256"
+	Symmetric = "SYMMETRIC_DEFAULT"
 )
 
 // States of a key.
@@ -48,8 +49,13 @@ const (
 
 const arnPrefix = "arn:aws:kms:" + Region + ":" + Account + ":"
 
-// maxMessage is the longest message that KMS signs or authenticates, in bytes.
-const maxMessage = 4096
+// In bytes.
+const (
+	// maxMessage is the longest message that KMS signs, authenticates or encrypts.
+	maxMessage = 4096
+	// maxCiphertext is the longest that it decrypts.
+	maxCiphertext = 6144
+)
 
 // A Server is a KMS. The zero value is not ready: see New.
 type Server struct {
@@ -79,7 +85,7 @@ func New() *Server {
 	}
 }
 
-// A key has either a signer or a secret.
+// A key has a signer, a secret for MACs, or one that encrypts.
 type key struct {
 	id          string
 	spec        string
@@ -90,17 +96,25 @@ type key struct {
 	tags        []tag
 	signer      crypto.Signer
 	secret      []byte
+	aes         AES
 }
+
+// AES is the 32 bytes of a SYMMETRIC_DEFAULT key.
+type AES []byte
 
 type tag struct{ TagKey, TagValue string }
 
 func (k *key) arn() string { return arnPrefix + "key/" + k.id }
 
 func (k *key) usage() string {
-	if k.signer != nil {
+	switch {
+	case k.signer != nil:
 		return "SIGN_VERIFY"
+	case k.aes != nil:
+		return "ENCRYPT_DECRYPT"
+	default:
+		return "GENERATE_VERIFY_MAC"
 	}
-	return "GENERATE_VERIFY_MAC"
 }
 
 // Create makes a random key, and returns its ARN.
@@ -116,8 +130,8 @@ func (s *Server) Create(spec string) (arn string, err error) {
 }
 
 // Add holds a key of the caller's: an *rsa.PrivateKey of 2,048 bits, an
-// *ecdsa.PrivateKey on P-256, or 32 bytes for HMAC_256. id is a UUID, which ends
-// its ARN.
+// *ecdsa.PrivateKey on P-256, 32 bytes for HMAC_256, or AES. id is a UUID, which
+// ends its ARN.
 func (s *Server) Add(id string, material any) (arn string, err error) {
 	k, err := s.hold(id, material)
 	if err != nil {
@@ -342,10 +356,12 @@ func (s *Server) generate(spec string) (*key, error) {
 		material, err = rsa.GenerateKey(rand.Reader, 2048)
 	case P256:
 		material, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case HMAC256:
+	case HMAC256, Symmetric:
 		secret := make([]byte, 32)
 		_, err = rand.Read(secret)
-		material = secret
+		if material = secret; spec == Symmetric {
+			material = AES(secret)
+		}
 	default:
 		return nil, fmt.Errorf("kmstest: no keys of spec %q are held here", spec)
 	}
@@ -373,6 +389,11 @@ func (s *Server) hold(id string, material any) (*key, error) {
 			return nil, fmt.Errorf("kmstest: HMAC key of %d bytes", len(m))
 		}
 		k.spec, k.secret = HMAC256, m
+	case AES:
+		if len(m) != 32 {
+			return nil, fmt.Errorf("kmstest: AES key of %d bytes", len(m))
+		}
+		k.spec, k.aes = Symmetric, m
 	default:
 		return nil, fmt.Errorf("kmstest: key of type %T", material)
 	}

@@ -42,6 +42,7 @@ const (
 	rsaID = "11111111-1111-4111-8111-111111111111"
 	ecID  = "22222222-2222-4222-8222-222222222222"
 	macID = "33333333-3333-4333-8333-333333333333"
+	aesID = "44444444-4444-4444-8444-444444444444"
 )
 
 var secret = bytes.Repeat([]byte{7}, 32)
@@ -54,7 +55,7 @@ func setup(t *testing.T) (*kmstest.Server, *kms.Client, *ecdsa.PrivateKey) {
 		t.Fatal(err)
 	}
 	s := kmstest.New()
-	for id, material := range map[string]any{rsaID: rsaKey(), ecID: ec, macID: secret} {
+	for id, material := range map[string]any{rsaID: rsaKey(), ecID: ec, macID: secret, aesID: kmstest.AES(secret)} {
 		if _, err := s.Add(id, material); err != nil {
 			t.Fatal(err)
 		}
@@ -88,6 +89,7 @@ func codeOf(err error) string {
 
 const (
 	rs256 = types.SigningAlgorithmSpecRsassaPkcs1V15Sha256
+	ps256 = types.SigningAlgorithmSpecRsassaPssSha256
 	ps384 = types.SigningAlgorithmSpecRsassaPssSha384
 	es256 = types.SigningAlgorithmSpecEcdsaSha256
 )
@@ -107,6 +109,9 @@ func TestSignaturesVerifyOutside(t *testing.T) {
 	}{
 		"RS256": {rsaID, rs256, digest256[:], func(s []byte) error {
 			return rsa.VerifyPKCS1v15(&rsaKey().PublicKey, crypto.SHA256, digest256[:], s)
+		}},
+		"PS256, salted by the length of the hash": {rsaID, ps256, digest256[:], func(s []byte) error {
+			return rsa.VerifyPSS(&rsaKey().PublicKey, crypto.SHA256, digest256[:], s, &rsa.PSSOptions{SaltLength: 32})
 		}},
 		"PS384, salted by the length of the hash": {rsaID, ps384, digest384, func(s []byte) error {
 			return rsa.VerifyPSS(&rsaKey().PublicKey, crypto.SHA384, digest384, s, &rsa.PSSOptions{SaltLength: 48})
@@ -175,12 +180,13 @@ func TestSignRefusesWhatKMSRefuses(t *testing.T) {
 		"ECDSA by an RSA key":         {rsaID, digest, 32, es256, "InvalidKeyUsageException"},
 		"RSA by an EC key":            {ecID, digest, 32, rs256, "InvalidKeyUsageException"},
 		"by an HMAC key":              {macID, digest, 32, rs256, "InvalidKeyUsageException"},
+		"by a key that encrypts":      {aesID, digest, 32, rs256, "InvalidKeyUsageException"},
 		"unknown algorithm":           {rsaID, digest, 32, "RS256", "ValidationException"},
 		"unknown kind of message":     {rsaID, "HASH", 32, rs256, "ValidationException"},
 		"ML-DSA's kind of message":    {rsaID, types.MessageTypeExternalMu, 64, rs256, "ValidationException"},
 		"a disabled key":              {disabled, digest, 32, rs256, "DisabledException"},
 		"a key to be deleted":         {deleted, digest, 32, es256, "KMSInvalidStateException"},
-		"no such key":                 {"44444444-4444-4444-8444-444444444444", digest, 32, rs256, "NotFoundException"},
+		"no such key":                 {"55555555-5555-4555-8555-555555555555", digest, 32, rs256, "NotFoundException"},
 		"no key's name":               {"first", digest, 32, rs256, "NotFoundException"},
 		"no such alias":               {"alias/second", digest, 32, rs256, "NotFoundException"},
 		"a key of another account":    {"arn:aws:kms:us-east-1:111122223333:key/" + rsaID, digest, 32, rs256, "NotFoundException"},
@@ -221,7 +227,7 @@ func TestGetPublicKey(t *testing.T) {
 	if err := s.SetState(rsaID, kmstest.Disabled); err != nil {
 		t.Fatal(err)
 	}
-	for key, code := range map[string]string{rsaID: "DisabledException", macID: "UnsupportedOperationException", "alias/none": "NotFoundException"} {
+	for key, code := range map[string]string{rsaID: "DisabledException", macID: "UnsupportedOperationException", aesID: "UnsupportedOperationException", "alias/none": "NotFoundException"} {
 		if _, err := c.GetPublicKey(t.Context(), &kms.GetPublicKeyInput{KeyId: &key}); codeOf(err) != code {
 			t.Errorf("%s: got %v, want %s", key, err, code)
 		}
@@ -259,12 +265,99 @@ func TestMac(t *testing.T) {
 		"nothing":        {macID, 0, types.MacAlgorithmSpecHmacSha256, "ValidationException"},
 		"a wrong length": {macID, 1, types.MacAlgorithmSpecHmacSha512, "InvalidKeyUsageException"},
 		"no algorithm":   {macID, 1, "HS256", "ValidationException"},
+		"one encrypting": {aesID, 1, types.MacAlgorithmSpecHmacSha256, "InvalidKeyUsageException"},
 		"a signing key":  {rsaID, 1, types.MacAlgorithmSpecHmacSha256, "InvalidKeyUsageException"},
 	} {
 		_, err := c.GenerateMac(t.Context(), &kms.GenerateMacInput{KeyId: &test.key, Message: make([]byte, test.length), MacAlgorithm: test.algorithm})
 		if (err == nil) != (test.code == "") || codeOf(err) != test.code {
 			t.Errorf("%s: got %v, want %q", name, err, test.code)
 		}
+	}
+}
+
+func TestEncrypt(t *testing.T) {
+	s, c, _ := setup(t)
+	other, disabled := must(s.Create(kmstest.Symmetric)), must(s.Create(kmstest.Symmetric))
+	to := map[string]string{"a": "1", "b": "2"}
+	encrypt := func(key string, plaintext []byte, context map[string]string) ([]byte, error) {
+		out, err := c.Encrypt(t.Context(), &kms.EncryptInput{KeyId: &key, Plaintext: plaintext, EncryptionContext: context})
+		if err != nil {
+			return nil, err
+		}
+		return out.CiphertextBlob, nil
+	}
+	whole, plain := must(encrypt(aesID, []byte("m"), to)), must(encrypt(aesID, []byte("m"), nil))
+	if again := must(encrypt(aesID, []byte("m"), to)); bytes.Equal(whole, again) || bytes.Contains(whole, []byte("m")) {
+		t.Error("not encrypted, or twice the same")
+	}
+	gone := must(encrypt(disabled, []byte("m"), to))
+	if err := s.SetState(disabled, kmstest.Disabled); err != nil {
+		t.Fatal(err)
+	}
+	changed := bytes.Clone(whole)
+	changed[len(changed)-1] ^= 1
+	for name, test := range map[string]struct {
+		key     string // "" names none
+		blob    []byte
+		context map[string]string
+		code    string
+	}{
+		"as it was":                  {aesID, whole, to, ""},
+		"without a key's name":       {"", whole, to, ""},
+		"without context":            {aesID, plain, nil, ""},
+		"with an empty context":      {aesID, plain, map[string]string{}, ""},
+		"another context":            {aesID, whole, map[string]string{"a": "1", "b": "3"}, "InvalidCiphertextException"},
+		"less context":               {aesID, whole, map[string]string{"a": "1"}, "InvalidCiphertextException"},
+		"no context":                 {aesID, whole, nil, "InvalidCiphertextException"},
+		"a context where there none": {aesID, plain, to, "InvalidCiphertextException"},
+		"another key":                {other, whole, to, "IncorrectKeyException"},
+		"a key to sign with":         {rsaID, whole, to, "InvalidKeyUsageException"},
+		"a key for MACs":             {macID, whole, to, "InvalidKeyUsageException"},
+		"a disabled key":             {"", gone, to, "DisabledException"},
+		"no such key":                {"alias/none", whole, to, "NotFoundException"},
+		"changed":                    {aesID, changed, to, "InvalidCiphertextException"},
+		"cut off":                    {aesID, whole[:len(whole)-1], to, "InvalidCiphertextException"},
+		"too short":                  {aesID, whole[:8], to, "InvalidCiphertextException"},
+		"nothing":                    {aesID, nil, to, "ValidationException"},
+		"6145 bytes":                 {aesID, make([]byte, 6145), to, "ValidationException"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := &kms.DecryptInput{CiphertextBlob: test.blob, EncryptionContext: test.context}
+			if test.blob == nil {
+				in.CiphertextBlob = []byte{}
+			}
+			if test.key != "" {
+				in.KeyId = &test.key
+			}
+			out, err := c.Decrypt(t.Context(), in)
+			if (err == nil) != (test.code == "") || codeOf(err) != test.code {
+				t.Fatalf("got %v, want %q", err, test.code)
+			}
+			if err == nil && (string(out.Plaintext) != "m" || *out.KeyId != "arn:aws:kms:us-east-1:000000000000:key/"+aesID) {
+				t.Errorf("%+v", out)
+			}
+		})
+	}
+	for name, test := range map[string]struct {
+		key    string
+		length int
+		code   string
+	}{
+		"4096 bytes":          {aesID, 4096, ""},
+		"4097 bytes":          {aesID, 4097, "ValidationException"},
+		"nothing":             {aesID, 0, "ValidationException"},
+		"by a signing key":    {rsaID, 1, "InvalidKeyUsageException"},
+		"by a key for MACs":   {macID, 1, "InvalidKeyUsageException"},
+		"by a disabled key":   {disabled, 1, "DisabledException"},
+		"by an unknown alias": {"alias/none", 1, "NotFoundException"},
+	} {
+		if _, err := encrypt(test.key, make([]byte, test.length), to); (err == nil) != (test.code == "") || codeOf(err) != test.code {
+			t.Errorf("%s: got %v, want %q", name, err, test.code)
+		}
+	}
+	_, err := c.Encrypt(t.Context(), &kms.EncryptInput{KeyId: aws.String(aesID), Plaintext: []byte("m"), EncryptionAlgorithm: types.EncryptionAlgorithmSpecRsaesOaepSha256})
+	if codeOf(err) != "InvalidKeyUsageException" {
+		t.Errorf("RSA by a symmetric key: %v", err)
 	}
 }
 
@@ -359,6 +452,11 @@ func TestTheLifeOfAKey(t *testing.T) {
 	step("CreateKey without usage", err, "ValidationException")
 	_, err = c.CreateKey(ctx, &kms.CreateKeyInput{KeySpec: types.KeySpecHmac256, KeyUsage: types.KeyUsageTypeSignVerify})
 	step("CreateKey with a wrong usage", err, "ValidationException")
+	encrypting, err := c.CreateKey(ctx, &kms.CreateKeyInput{})
+	step("CreateKey", err, "")
+	if m := encrypting.KeyMetadata; m.KeySpec != types.KeySpecSymmetricDefault || m.KeyUsage != types.KeyUsageTypeEncryptDecrypt || len(m.EncryptionAlgorithms) != 1 {
+		t.Errorf("%+v", m)
+	}
 	_, err = c.CreateKey(ctx, &kms.CreateKeyInput{KeySpec: types.KeySpecRsa4096, KeyUsage: types.KeyUsageTypeSignVerify})
 	step("CreateKey of a kind not held", err, "UnsupportedOperationException")
 }
@@ -430,7 +528,11 @@ func TestOpenKeeps(t *testing.T) {
 		t.Fatal(err)
 	}
 	arn := must(s.Add(ecID, must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))))
-	mac := must(s.Create(kmstest.HMAC256))
+	mac, aes := must(s.Create(kmstest.HMAC256)), must(s.Create(kmstest.Symmetric))
+	sealed, err := client(t, s).Encrypt(t.Context(), &kms.EncryptInput{KeyId: &aes, Plaintext: []byte("m")})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := errors.Join(s.Alias("alias/a", arn), s.SetState(mac, kmstest.Disabled)); err != nil {
 		t.Fatal(err)
 	}
@@ -450,6 +552,9 @@ func TestOpenKeeps(t *testing.T) {
 	}
 	_, err = client(t, again).GenerateMac(t.Context(), &kms.GenerateMacInput{KeyId: &mac, Message: []byte("m"), MacAlgorithm: types.MacAlgorithmSpecHmacSha256})
 	if codeOf(err) != "DisabledException" {
+		t.Error(err)
+	}
+	if out, err := client(t, again).Decrypt(t.Context(), &kms.DecryptInput{CiphertextBlob: sealed.CiphertextBlob}); err != nil || string(out.Plaintext) != "m" {
 		t.Error(err)
 	}
 	info, err := os.Stat(dir + "/kms.json")
@@ -482,7 +587,7 @@ func TestAddRefuses(t *testing.T) {
 		id       string
 		material any
 	}{
-		"no UUID": {"first", secret}, "another curve": {ecID, small}, "a short secret": {macID, secret[:31]}, "no key": {ecID, "secret"},
+		"no UUID": {"first", secret}, "another curve": {ecID, small}, "a short secret": {macID, secret[:31]}, "a short AES key": {aesID, kmstest.AES(secret[:31])}, "no key": {ecID, "secret"},
 	} {
 		if _, err := s.Add(test.id, test.material); err == nil {
 			t.Errorf("%s was taken", name)

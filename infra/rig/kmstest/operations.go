@@ -25,6 +25,10 @@ type request struct {
 	MacAlgorithm        string
 	Mac                 []byte
 	Signature           []byte
+	Plaintext           []byte
+	CiphertextBlob      []byte
+	EncryptionAlgorithm string
+	EncryptionContext   map[string]string
 	DryRun              bool
 	KeySpec             string
 	KeyUsage            string
@@ -83,6 +87,10 @@ func (s *Server) perform(operation string, body []byte) (any, *refusal) {
 		return s.generateMAC(r)
 	case "VerifyMac":
 		return s.verifyMAC(r)
+	case "Encrypt":
+		return s.encrypt(r)
+	case "Decrypt":
+		return s.decrypt(r)
 	case "DescribeKey":
 		return s.describeKey(r)
 	case "ListResourceTags":
@@ -392,9 +400,12 @@ func (k *key) metadata() map[string]any {
 		"MultiRegion":           false,
 		"Origin":                "AWS_KMS",
 	}
-	if k.signer != nil {
+	switch {
+	case k.signer != nil:
 		m["SigningAlgorithms"] = names(func(a algorithm) bool { return a.spec == k.spec })
-	} else {
+	case k.aes != nil:
+		m["EncryptionAlgorithms"] = []string{Symmetric}
+	default:
 		m["MacAlgorithms"] = []string{"HMAC_SHA_256"}
 	}
 	if k.state == PendingDeletion {
@@ -412,7 +423,14 @@ func (s *Server) describeKey(r request) (any, *refusal) {
 }
 
 func (s *Server) createKey(r request) (any, *refusal) {
-	usages := map[string]string{RSA2048: "SIGN_VERIFY", P256: "SIGN_VERIFY", HMAC256: "GENERATE_VERIFY_MAC"}
+	// What is named neither way encrypts.
+	if r.KeySpec == "" {
+		r.KeySpec = Symmetric
+	}
+	if r.KeyUsage == "" && r.KeySpec == Symmetric {
+		r.KeyUsage = "ENCRYPT_DECRYPT"
+	}
+	usages := map[string]string{RSA2048: "SIGN_VERIFY", P256: "SIGN_VERIFY", HMAC256: "GENERATE_VERIFY_MAC", Symmetric: "ENCRYPT_DECRYPT"}
 	usage, held := usages[r.KeySpec]
 	switch {
 	case !held:

@@ -2,11 +2,12 @@
 //
 //	kms [-listen ADDRESS] [-dir FOLDER]
 //
-// On its first start it makes an RSA_2048 key and an HMAC_256 key, reached as
-// alias/kmint-signing and alias/kmint-mac too, and prints one line of JSON as
-// soon as it answers:
+// On its first start it makes the keys that kmint uses: two of RSA_2048 and one of
+// ECC_NIST_P256 that sign, one of HMAC_256 and one that encrypts. Each is reached by
+// an alias too (alias/kmint-signing, -ps256, -es256, -mac, -secrets). It prints one
+// line of JSON as soon as it answers:
 //
-//	{"endpoint":"http://127.0.0.1:4599","signing_key":"arn:...","mac_key":"arn:..."}
+//	{"endpoint":"http://127.0.0.1:4599","es256_key":"arn:...","mac_key":"arn:...","ps256_key":"arn:...","secrets_key":"arn:...","signing_key":"arn:..."}
 //
 // With -dir the keys are the same at the next start.
 package main
@@ -50,13 +51,19 @@ func run(ctx context.Context, address, dir string, out io.Writer) error {
 			return err
 		}
 	}
-	signingKey, err := keyFor(keys, "alias/kmint-signing", kmstest.RSA2048)
-	if err != nil {
-		return err
-	}
-	macKey, err := keyFor(keys, "alias/kmint-mac", kmstest.HMAC256)
-	if err != nil {
-		return err
+	printed := map[string]string{}
+	for _, k := range []struct{ name, alias, spec string }{
+		{"signing_key", "alias/kmint-signing", kmstest.RSA2048},
+		{"ps256_key", "alias/kmint-ps256", kmstest.RSA2048},
+		{"es256_key", "alias/kmint-es256", kmstest.P256},
+		{"mac_key", "alias/kmint-mac", kmstest.HMAC256},
+		{"secrets_key", "alias/kmint-secrets", kmstest.Symmetric},
+	} {
+		arn, err := keyFor(keys, k.alias, k.spec)
+		if err != nil {
+			return err
+		}
+		printed[k.name] = arn
 	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -65,9 +72,8 @@ func run(ctx context.Context, address, dir string, out io.Writer) error {
 	server := &http.Server{Handler: keys, ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	if err := json.NewEncoder(out).Encode(map[string]string{
-		"endpoint": "http://" + listener.Addr().String(), "signing_key": signingKey, "mac_key": macKey,
-	}); err != nil {
+	printed["endpoint"] = "http://" + listener.Addr().String()
+	if err := json.NewEncoder(out).Encode(printed); err != nil {
 		return err
 	}
 	select {

@@ -12,12 +12,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
 type printed struct {
 	Endpoint   string `json:"endpoint"`
 	SigningKey string `json:"signing_key"`
+	PS256Key   string `json:"ps256_key"`
+	ES256Key   string `json:"es256_key"`
 	MACKey     string `json:"mac_key"`
+	SecretsKey string `json:"secrets_key"`
 }
 
 // start runs the command until the test calls stop.
@@ -51,21 +55,28 @@ func TestTheKeysStay(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "kms")
 	first, stop := start(t, dir)
 	client := kms.New(kms.Options{Region: "us-east-1", BaseEndpoint: &first.Endpoint, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")})
-	for name, arn := range map[string]string{"alias/kmint-signing": first.SigningKey, "alias/kmint-mac": first.MACKey} {
+	for name, want := range map[string]struct {
+		arn  string
+		spec types.KeySpec
+	}{
+		"alias/kmint-signing": {first.SigningKey, types.KeySpecRsa2048}, "alias/kmint-ps256": {first.PS256Key, types.KeySpecRsa2048},
+		"alias/kmint-es256": {first.ES256Key, types.KeySpecEccNistP256}, "alias/kmint-mac": {first.MACKey, types.KeySpecHmac256},
+		"alias/kmint-secrets": {first.SecretsKey, types.KeySpecSymmetricDefault},
+	} {
 		out, err := client.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String(name)})
-		if err != nil || *out.KeyMetadata.Arn != arn {
+		if err != nil || *out.KeyMetadata.Arn != want.arn || out.KeyMetadata.KeySpec != want.spec {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	stop()
 	again, stop := start(t, dir)
 	defer stop()
-	if again.SigningKey != first.SigningKey || again.MACKey != first.MACKey {
+	if again.Endpoint = first.Endpoint; again != first {
 		t.Errorf("%+v is not %+v", again, first)
 	}
 	other, stop := start(t, "")
 	defer stop()
-	if other.SigningKey == first.SigningKey {
+	if other.SigningKey == first.SigningKey || first.SigningKey == first.PS256Key {
 		t.Error("another server has the same key")
 	}
 }

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"kmint/pkg/jwt"
+	"kmint/pkg/oauth"
+	"kmint/pkg/seed"
+	"kmint/pkg/store"
+)
+
+// A want is a key that a configuration needs.
+type want struct {
+	// member is what in the file asks for it.
+	member    string
+	algorithm string // "" for the key that encrypts secrets
+	keyID     string
+}
+
+// wants lists the keys that a configuration needs beside the one for RS256, which
+// every stack has.
+func wants(s seed.Seed) []want {
+	var all []want
+	for n, api := range s.APIs {
+		algorithm := cmp.Or(api.Algorithm, jwt.RS256)
+		if algorithm != jwt.RS256 {
+			all = append(all, want{fmt.Sprintf("apis[%d].signing_alg", n), algorithm, ""})
+		}
+		if api.KeyID != "" {
+			all = append(all, want{fmt.Sprintf("apis[%d].signing_key_id", n), algorithm, api.KeyID})
+		}
+	}
+	for n, client := range s.Clients {
+		if algorithm := cmp.Or(client.IDTokenAlgorithm, jwt.RS256); algorithm != jwt.RS256 {
+			all = append(all, want{fmt.Sprintf("clients[%d].id_token_signed_response_alg", n), algorithm, ""})
+		}
+		if client.AuthMethod == oauth.ClientSecretJWT {
+			all = append(all, want{fmt.Sprintf("clients[%d].token_endpoint_auth_method", n), "", ""})
+		}
+	}
+	return all
+}
+
+// parameter is the one of template.yaml that makes the key.
+func (w want) parameter() string { return cmp.Or(w.algorithm, "ClientSecretJwt") }
+
+// flag names the key where there is no stack.
+func (w want) flag() string {
+	switch w.algorithm {
+	case jwt.PS256:
+		return "--ps256-key"
+	case jwt.ES256:
+		return "--es256-key"
+	default:
+		return "--secrets-key"
+	}
+}
+
+// keysFit refuses a configuration for which keys are missing: what it is for would
+// fail with every request. first are the keys that are to be registered.
+func (i *importer) keysFit(ctx context.Context, s seed.Seed, registries store.RegistryReader, first []jwt.Key) error {
+	all := wants(s)
+	if len(all) == 0 {
+		return nil
+	}
+	registry, err := registries.Registry(ctx)
+	if err != nil {
+		return fmt.Errorf("the signing keys cannot be read: %w", err)
+	}
+	active := slices.DeleteFunc(slices.Clone(registry.Keys), func(k store.SigningKey) bool { return k.State != store.KeyActive })
+	for _, k := range first {
+		// keys.First makes it active under the same condition.
+		if !slices.ContainsFunc(registry.Keys, func(r store.SigningKey) bool {
+			return r.ID == k.ID || r.Algorithm == k.Algorithm && r.State == store.KeyActive
+		}) {
+			active = append(active, store.SigningKey{ID: k.ID, Algorithm: k.Algorithm})
+		}
+	}
+	var missing []error
+	for _, w := range all {
+		there := i.SecretsKey != ""
+		if w.algorithm != "" {
+			there = slices.ContainsFunc(active, func(k store.SigningKey) bool {
+				return k.Algorithm == w.algorithm && (w.keyID == "" || w.keyID == k.ID)
+			})
+		}
+		switch {
+		case there:
+		case w.keyID != "":
+			missing = append(missing, fmt.Errorf("%s: no active key for %s has the kid %s", w.member, w.algorithm, w.keyID))
+		case i.Stack != "":
+			missing = append(missing, fmt.Errorf("%s: the stack %s has no key for that; deploy it with the parameter %s=yes", w.member, i.Stack, w.parameter()))
+		default:
+			missing = append(missing, fmt.Errorf("%s: there is no key for that; name one by %s", w.member, w.flag()))
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%s cannot be imported: %w", i.Seed, errors.Join(missing...))
+	}
+	return nil
+}

@@ -14,6 +14,7 @@ func TestStore(t *testing.T) {
 		return storetest.Stores{
 			Clients: s, APIs: s, Server: s, Issuers: s, Config: s, Registries: s, Users: s, Logins: s, People: s,
 			Sessions: s, Attempts: s, Codes: s, Reader: s, Grants: s,
+			Revocations: s, Revoked: s, Uses: s, Opaque: s, Documents: s,
 		}
 	})
 }

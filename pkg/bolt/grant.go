@@ -14,6 +14,7 @@ var (
 	_ store.Codes       = (*Store)(nil)
 	_ store.GrantReader = (*Store)(nil)
 	_ store.Grants      = (*Store)(nil)
+	_ store.Revocations = (*Store)(nil)
 )
 
 func grantKey(id string) string { return "grant#" + id }
@@ -97,12 +98,32 @@ func (s *Store) undo(id, by string, apply func(store.Grant, string) (store.Grant
 		if !ok {
 			return nil
 		}
-		return b.putGrant(undone)
+		// It goes no sooner than it would have.
+		until, err := g.Until()
+		if err != nil {
+			return err
+		}
+		return b.put(grantKey(id), undone, until)
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
 	return err
+}
+
+// RevokeGrant ends a grant.
+func (s *Store) RevokeGrant(_ context.Context, r store.Revocation) error {
+	return s.update(grantsBucket, func(b items) error {
+		var g store.Grant
+		if err := b.get(grantKey(r.GrantID), &g); err != nil {
+			return err
+		}
+		if err := r.Judge(g); err != nil || !g.Revoked.IsZero() {
+			return err
+		}
+		g.Revoked = r.Now
+		return b.putGrant(g)
+	})
 }
 
 func (i items) putGrant(g store.Grant) error {

@@ -46,5 +46,5 @@ func (s *Store) BeginAttempt(ctx context.Context, name oauth.Digest, now time.Ti
 
 // ClearAttempts forgets the failures.
 func (s *Store) ClearAttempts(ctx context.Context, name oauth.Digest) error {
-	return s.remove(ctx, attemptsKey(name))
+	return s.remove(ctx, attemptsKey(name), "", nil)
 }

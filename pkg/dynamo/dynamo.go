@@ -258,12 +258,20 @@ func written(o outcome, err error) (outcome, error) {
 	return o, err
 }
 
-// remove deletes an item. No error if it is gone.
-func (s *Store) remove(ctx context.Context, key string) error {
-	_, err := s.call(ctx, func(ctx context.Context) error {
-		_, err := s.DB.DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: &s.GrantsTable, Key: keyOf(key)}, once)
+// remove deletes an item if the condition holds; "" for in any case. No error if it
+// does not, or if the item is gone.
+func (s *Store) remove(ctx context.Context, key, condition string, values item) error {
+	in := &dynamodb.DeleteItemInput{TableName: &s.GrantsTable, Key: keyOf(key)}
+	if condition != "" {
+		in.ConditionExpression = &condition
+		in.ExpressionAttributeNames = names(condition)
+		in.ExpressionAttributeValues = values
+	}
+	lost, err := s.call(ctx, func(ctx context.Context) error {
+		_, err := s.DB.DeleteItem(ctx, in, once)
 		return err
 	})
+	_, err = written(outcome{lost: lost}, err)
 	return err
 }
 

@@ -4,7 +4,6 @@ package dynamo
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,6 +19,7 @@ var (
 	_ store.Codes       = (*Store)(nil)
 	_ store.GrantReader = (*Store)(nil)
 	_ store.Grants      = (*Store)(nil)
+	_ store.Revocations = (*Store)(nil)
 )
 
 func grantKey(id string) string { return "grant#" + id }
@@ -57,6 +57,12 @@ func (s *Store) SpendCode(ctx context.Context, spend store.Spend) (store.Grant, 
 		":family":    text(string(spend.Family)),
 		":current":   text(string(spend.Current)),
 		":idle":      millis(spend.Now.Add(spend.Idle)),
+		":key":       text(spend.Key),
+	}
+	bind := " REMOVE #refresh_key"
+	if spend.Bind != "" {
+		bind = ", #refresh_key = :bind"
+		values[":bind"] = text(spend.Bind)
 	}
 	redirect := "#redirect_sent = :redirect"
 	values[":redirect"] = flag(false)
@@ -69,8 +75,9 @@ func (s *Store) SpendCode(ctx context.Context, spend store.Spend) (store.Grant, 
 		scope: spend.Scope, audience: spend.Audience,
 		// The end of the item's life that PutGrant worked out is copied, so that
 		// nothing has to be read first.
-		changes: "SET #spent = :now, #by = :by, #family = :family, #current = :current, #idle_expires = :idle, #ttl = #kept_ttl",
+		changes: "SET #spent = :now, #by = :by, #family = :family, #current = :current, #idle_expires = :idle, #ttl = #kept_ttl" + bind,
 		condition: and("#client_id = :client_id", redirect, "#challenge = :challenge",
+			"(attribute_not_exists(#code_key) OR #code_key = :key)",
 			"attribute_not_exists(#revoked)", notUndone, "attribute_not_exists(#spent)", "#code_expires > :now"),
 		values: values,
 		judge:  spend.Judge, settled: spend.Done, undo: s.ReopenCode,
@@ -80,26 +87,57 @@ func (s *Store) SpendCode(ctx context.Context, spend store.Spend) (store.Grant, 
 // RotateRefreshToken is allowed by this condition exactly if Rotation.Judge
 // allows it and the grant does not hold the answer already.
 func (s *Store) RotateRefreshToken(ctx context.Context, r store.Rotation) (store.Grant, error) {
-	return s.decide(ctx, moment{
+	m := moment{
 		id: r.GrantID, by: r.By, now: r.Now,
 		scope: r.Scope, audience: r.Audience,
-		changes: "SET #previous = :presented, #current = :next, #salt = :salt, #generation = #generation + :one," +
-			" #rotated = :now, #idle_expires = :idle, #by = :by REMOVE #reopened, #claims",
-		condition: and("#client_id = :client_id", "#family = :family",
-			"attribute_not_exists(#revoked)", notUndone, "#current = :presented", "#end > :now", "#idle_expires > :now"),
 		values: item{
 			":client_id": text(r.ClientID),
 			":family":    text(string(r.Family)),
 			":presented": text(string(r.Presented)),
-			":next":      text(string(r.Next)),
-			":salt":      text(r.Salt),
-			":one":       number(1),
 			":now":       millis(r.Now),
 			":idle":      millis(r.Now.Add(r.Idle)),
 			":by":        text(r.By),
 		},
-		judge: r.Judge, settled: r.Settled, undo: s.ReopenRotation,
-	})
+		judge: r.Judge, settled: r.Settled,
+	}
+	proven := "attribute_not_exists(#refresh_key)"
+	if r.Key != "" {
+		proven = "(attribute_not_exists(#refresh_key) OR #refresh_key = :key OR #refresh_key = :any)"
+		m.values[":key"], m.values[":any"] = text(r.Key), text(store.AnyKey)
+	}
+	m.condition = and("#client_id = :client_id", "#family = :family", proven,
+		"attribute_not_exists(#revoked)", notUndone, "#current = :presented", "#end > :now", "#idle_expires > :now")
+	if r.Static {
+		// Whoever carries it out once more, late or not, leaves the same token.
+		m.changes = "SET #idle_expires = :idle REMOVE #claims, #access_claims"
+		return s.decide(ctx, m)
+	}
+	m.changes = "SET #previous = :presented, #current = :next, #salt = :salt, #generation = #generation + :one," +
+		" #rotated = :now, #idle_expires = :idle, #by = :by REMOVE #reopened, #claims, #access_claims"
+	m.values[":next"], m.values[":salt"], m.values[":one"] = text(string(r.Next)), text(r.Salt), number(1)
+	m.undo = s.ReopenRotation
+	return s.decide(ctx, m)
+}
+
+// RevokeGrant ends a grant. Its answer may be lost: it is the same the second time.
+func (s *Store) RevokeGrant(ctx context.Context, r store.Revocation) error {
+	out, err := s.update(ctx, grantKey(r.GrantID), "SET #revoked = :now",
+		and("#client_id = :client_id", "#family = :family", "attribute_not_exists(#revoked)"),
+		item{":now": millis(r.Now), ":client_id": text(r.ClientID), ":family": text(string(r.Family))})
+	if err != nil || !out.refused {
+		return err
+	}
+	if out.item == nil {
+		return store.ErrNotFound
+	}
+	g, err := readGrant(out.item)
+	if err != nil {
+		return err
+	}
+	if err := r.Judge(g); err != nil || !g.Revoked.IsZero() {
+		return err
+	}
+	return fmt.Errorf("dynamo: the condition refuses what is allowed of grant %s", r.GrantID)
 }
 
 // The marks of undone requests are three attributes and no list, because one
@@ -119,7 +157,7 @@ func (s *Store) ReopenCode(ctx context.Context, id, by string) error {
 		apply:   store.UndoSpend,
 		open:    "attribute_not_exists(#rotated) AND attribute_not_exists(#revoked)",
 		written: "attribute_exists(#spent)",
-		changes: "SET " + markUndone + " REMOVE #spent, #by, #family, #current, #idle_expires",
+		changes: "SET " + markUndone + " REMOVE #spent, #by, #family, #current, #idle_expires, #refresh_key",
 	})
 }
 
@@ -186,7 +224,8 @@ type moment struct {
 	values             item
 	judge              func(store.Grant) error
 	settled            func(store.Grant) bool
-	undo               func(ctx context.Context, id, by string) error
+	// undo is nil where what is done twice is the same.
+	undo func(ctx context.Context, id, by string) error
 }
 
 // decide makes the write, or says why it is refused. A replay revokes, unless an
@@ -256,6 +295,9 @@ func (s *Store) revoke(ctx context.Context, m moment, by string) (bool, error) {
 // carried out, as well as it can, so that nothing was decided and the caller may
 // come again. It outlives the deadline of the request.
 func (s *Store) giveBack(ctx context.Context, m moment) error {
+	if m.undo == nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attempts*s.timeout())
 	defer cancel()
 	return m.undo(ctx, m.id, m.by)
@@ -316,13 +358,12 @@ func grantItem(g store.Grant) (item, error) {
 	it["audience"] = texts(g.Audience)
 	it.setTime("auth_time", g.AuthTime)
 	it.setText("sid", g.SessionID)
-	if g.Claims != nil {
-		claims, err := json.Marshal(g.Claims)
-		if err != nil {
-			return nil, fmt.Errorf("dynamo: claims of grant %s: %w", g.ID, err)
-		}
-		it.setText("claims", string(claims))
+	it.setFlag("online", g.Online)
+	if err := errors.Join(it.setClaims("claims", g.Claims), it.setClaims("access_claims", g.AccessClaims)); err != nil {
+		return nil, fmt.Errorf("dynamo: grant %s: %w", g.ID, err)
 	}
+	it.setText("code_key", g.CodeKey)
+	it.setText("refresh_key", g.RefreshKey)
 	it.setTime("created", g.Created)
 	it.setTime("code_expires", g.CodeExpires)
 	it.setTime("end", g.End)
@@ -342,18 +383,15 @@ func grantItem(g store.Grant) (item, error) {
 	it["generation"] = number(g.Generation)
 	it.setTime("rotated", g.Rotated)
 	it.setTime("idle_expires", g.IdleExpires)
-	if g.Reopened {
-		it["reopened"] = flag(true)
-	}
+	it.setFlag("reopened", g.Reopened)
 	return it, nil
 }
 
 func readGrant(it item) (store.Grant, error) {
-	var claims map[string]any
-	if text := it.text("claims"); text != "" {
-		if err := json.Unmarshal([]byte(text), &claims); err != nil {
-			return store.Grant{}, fmt.Errorf("dynamo: claims of item %s: %w", it.text("pk"), err)
-		}
+	claims, err := it.claims("claims")
+	accessClaims, accessErr := it.claims("access_claims")
+	if err := errors.Join(err, accessErr); err != nil {
+		return store.Grant{}, fmt.Errorf("dynamo: item %s: %w", it.text("pk"), err)
 	}
 	return store.Grant{
 		ID:           strings.TrimPrefix(it.text("pk"), grantKey("")),
@@ -368,7 +406,11 @@ func readGrant(it item) (store.Grant, error) {
 		Audience:     it.texts("audience"),
 		AuthTime:     it.time("auth_time"),
 		SessionID:    it.text("sid"),
+		Online:       it.flag("online"),
 		Claims:       claims,
+		AccessClaims: accessClaims,
+		CodeKey:      it.text("code_key"),
+		RefreshKey:   it.text("refresh_key"),
 		Created:      it.time("created"),
 		CodeExpires:  it.time("code_expires"),
 		End:          it.time("end"),

@@ -1,6 +1,8 @@
 package dynamo
 
 import (
+	"encoding/json"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -28,6 +30,9 @@ func number(n int64) types.AttributeValue {
 // exactly if its own milliseconds are.
 func millis(t time.Time) types.AttributeValue { return number(t.UnixMilli()) }
 
+// notBefore rounds up: it ends what must not end early.
+func notBefore(t time.Time) types.AttributeValue { return millis(t.Add(time.Millisecond - 1)) }
+
 // seconds rounds up: nothing is to be deleted early.
 func seconds(t time.Time) types.AttributeValue { return number(t.Add(time.Second - 1).Unix()) }
 
@@ -51,6 +56,37 @@ func (i item) setTime(name string, t time.Time) {
 	if !t.IsZero() {
 		i[name] = millis(t)
 	}
+}
+
+func (i item) setFlag(name string, b bool) {
+	if b {
+		i[name] = flag(true)
+	}
+}
+
+// setClaims keeps claims as JSON text: numbers come back as they went in.
+func (i item) setClaims(name string, claims map[string]any) error {
+	if claims == nil {
+		return nil
+	}
+	text, err := json.Marshal(claims)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	i.setText(name, string(text))
+	return nil
+}
+
+func (i item) claims(name string) (map[string]any, error) {
+	kept := i.text(name)
+	if kept == "" {
+		return nil, nil
+	}
+	var claims map[string]any
+	if err := json.Unmarshal([]byte(kept), &claims); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return claims, nil
 }
 
 func (i item) text(name string) string {

@@ -63,5 +63,5 @@ func (s *Store) RenewSession(ctx context.Context, digest oauth.Digest, idleExpir
 
 // DeleteSession ends it.
 func (s *Store) DeleteSession(ctx context.Context, digest oauth.Digest) error {
-	return s.remove(ctx, sessionKey(digest))
+	return s.remove(ctx, sessionKey(digest), "", nil)
 }

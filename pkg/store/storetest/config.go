@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -24,17 +25,47 @@ func testConfig(t *testing.T, s Stores) {
 		same(t, "Settings", settings, store.Settings{})
 	})
 
+	began := now().Add(5 * time.Millisecond)
 	client := store.Client{
-		ID: "demo", Name: "Demo <é>", SecretDigests: []oauth.Digest{digest()}, AuthMethod: "client_secret_basic", ApplicationType: "web",
+		ID: "demo", Name: "Demo <é>", SecretDigests: []oauth.Digest{digest(), digest()}, SealedSecrets: []string{"AQID", "BAUG"},
+		JWKS: `{"keys":[{"kty":"RSA"}]}`, JWKSURI: "https://a.example.com/jwks", AssertionAlgorithms: []string{"RS256", "ES256"}, TokenEndpointAudience: true,
+		Workload: &store.Workload{
+			Issuer: "https://token.actions.githubusercontent.com", Audience: "kmint", Subject: "repo:a/b:*", Claims: map[string]string{"ref": "refs/heads/*"},
+		},
+		AuthMethod: "client_secret_basic", ApplicationType: "web",
 		GrantTypes: []string{"refresh_token", "authorization_code"}, ResponseTypes: []string{"code"},
-		RedirectURIs: []string{"https://b.example.com/cb", "https://a.example.com/cb"}, WebOrigins: []string{"https://a.example.com"},
+		RedirectURIs: []string{"https://b.example.com/cb", "https://a.example.com/cb"}, PostLogoutRedirectURIs: []string{"https://a.example.com/out"}, WebOrigins: []string{"https://a.example.com"},
 		FirstParty: true, APIGrants: map[string][]string{"https://api.example.com/": {"write:x", "read:x"}, "https://none.example.com/": {}},
-		Refresh: store.RefreshPolicy{Lifetime: 3600, IdleLifetime: 60, Leeway: 5},
+		UserAPIGrants: map[string][]string{"https://api.example.com/": {"read:x"}}, ResourceServer: "https://api.example.com/",
+		DPoPBound: true, DPoPNonce: true, IDTokenAlgorithm: "ES256",
+		Exchange:     store.ExchangePolicy{Impersonation: true, Delegation: true, SubjectIssuers: []string{"https://other.example.com"}},
+		ErrorProfile: store.Auth0, Metadata: map[string]any{"tier": "gold", "seats": 7.0, "flags": []any{true, nil}},
+		Refresh:   store.RefreshPolicy{Lifetime: 3600, IdleLifetime: 60, Leeway: 5, NonRotating: true},
+		NotBefore: began,
 	}
 	api := store.API{
 		Identifier: "https://api.example.com/", Name: "API", Scopes: map[string]string{"read:x": "Read \"x\"", "write:x": ""},
-		AllowOfflineAccess: true, TokenLifetime: 600,
+		AllowOfflineAccess: true, TokenLifetime: 600, Dialect: store.Auth0Dialect, Algorithm: "PS256", KeyID: "kid",
+		UserPolicy: store.RequireGrant, ClientPolicy: store.DenyAll,
 	}
+	settings := store.Settings{
+		DefaultAudience: api.Identifier, ErrorProfile: store.Strict, DPoPNonce: true, LegacyPassword: true,
+		TrustedIssuers: []store.TrustedIssuer{
+			{Issuer: "https://other.example.com", JWKS: `{"keys":[]}`, Algorithms: []string{"RS256"}, SubjectPrefix: "other|"},
+			{Issuer: "https://third.example.com", JWKSURI: "https://third.example.com/jwks", Audience: "kmint", Subject: "a*", Claims: map[string]string{"hd": "example.com"}},
+		},
+		Claims: []store.ClaimRule{
+			{Claim: "https://example.com/tier", From: "client.metadata.tier", AccessToken: true},
+			{Claim: "https://example.com/team", From: "user.attributes.team", IDToken: true, Scope: "profile"},
+		},
+		NotBefore: began,
+	}
+	t.Run("every member is set", func(t *testing.T) {
+		everyMember(t, client)
+		everyMember(t, api)
+		everyMember(t, settings)
+	})
+
 	t.Run("what is written is read", func(t *testing.T) {
 		must(t, s.Config.PutClient(ctx, client))
 		got, err := s.Clients.Client(ctx, client.ID)
@@ -46,10 +77,10 @@ func testConfig(t *testing.T, s Stores) {
 		must(t, err)
 		same(t, "API", gotAPI, api)
 
-		must(t, s.Config.PutSettings(ctx, store.Settings{DefaultAudience: api.Identifier}))
-		settings, err := s.Server.Settings(ctx)
+		must(t, s.Config.PutSettings(ctx, settings))
+		gotSettings, err := s.Server.Settings(ctx)
 		must(t, err)
-		same(t, "Settings", settings, store.Settings{DefaultAudience: api.Identifier})
+		same(t, "Settings", gotSettings, settings)
 
 		must(t, s.Config.PutIssuer(ctx, "https://id.example.com/"))
 		issuer, err := s.Issuers.Issuer(ctx)
@@ -79,6 +110,18 @@ func testConfig(t *testing.T, s Stores) {
 			is(t, "API "+identifier[:min(len(identifier), 20)], err, store.ErrNotFound)
 		}
 	})
+}
+
+// everyMember fails if a member of the record is zero: its round trip would prove
+// nothing.
+func everyMember(t *testing.T, record any) {
+	t.Helper()
+	v := reflect.ValueOf(record)
+	for i := range v.NumField() {
+		if v.Field(i).IsZero() {
+			t.Errorf("%T: %s is not set", record, v.Type().Field(i).Name)
+		}
+	}
 }
 
 func registry(version int64) store.Registry {

@@ -19,8 +19,9 @@ func unspent() store.Grant {
 		Scope: oauth.Scope{"openid", "read:x"}, Requested: oauth.Scope{"openid", "write:x", "read:x"},
 		Audience: []string{"https://api.example.com/", "https://other.example.com/"},
 		AuthTime: now.Add(-time.Minute + 5*time.Millisecond), SessionID: "sid",
-		Claims:  map[string]any{"name": "Ada", "updated_at": 1.5e9, "https://example.com/roles": []any{"admin"}},
-		Created: now, CodeExpires: now.Add(time.Minute + time.Millisecond),
+		Claims:       map[string]any{"name": "Ada", "updated_at": 1.5e9, "https://example.com/roles": []any{"admin"}},
+		AccessClaims: map[string]any{"https://example.com/team": "a", "https://example.com/level": 3.0},
+		Created:      now, CodeExpires: now.Add(time.Minute + time.Millisecond),
 		End: now.Add(24*time.Hour + 2*time.Millisecond), Kept: now.Add(25*time.Hour + 3*time.Millisecond),
 	}
 }
@@ -28,7 +29,7 @@ func unspent() store.Grant {
 // spend is a right use of its code.
 func spend(g store.Grant) store.Spend {
 	return store.Spend{
-		GrantID: g.ID, ClientID: g.ClientID, RedirectURI: g.RedirectURI, Challenge: g.Challenge,
+		GrantID: g.ID, ClientID: g.ClientID, RedirectURI: g.RedirectURI, Challenge: g.Challenge, Key: g.CodeKey,
 		Now: g.Created.Add(time.Second), By: string(digest()), Family: digest(), Current: digest(), Idle: time.Hour,
 	}
 }
@@ -95,6 +96,8 @@ func testGrant(t *testing.T, s Stores) {
 	full.Spent, full.Revoked, full.By, full.Undone = full.Created, full.End, "by", [3]string{"undone", "earlier", "earliest"}
 	full.Family, full.Current, full.Previous, full.Salt = digest(), digest(), digest(), "salt"
 	full.Generation, full.Rotated, full.IdleExpires, full.Reopened = 1<<40, full.Created, full.End, true
+	full.Online, full.CodeKey, full.RefreshKey = true, "a key", store.AnyKey
+	everyMember(t, full)
 	must(t, s.Codes.PutGrant(ctx, full))
 	stored(t, s, "every field", full)
 
@@ -108,6 +111,58 @@ func testGrant(t *testing.T, s Stores) {
 	is(t, "what was refused", err, store.ErrNotFound)
 }
 
+// A grant for which there was no code is born spent.
+func testBornSpent(t *testing.T, s Stores) {
+	ctx := t.Context()
+	born := func() store.Grant {
+		g := unspent()
+		g.RedirectURI, g.RedirectSent, g.Challenge, g.Nonce, g.CodeExpires = "", false, "", "", time.Time{}
+		g.Claims, g.AccessClaims = nil, nil
+		g.Spent, g.By, g.Family, g.Current, g.IdleExpires = g.Created, string(digest()), digest(), digest(), g.Created.Add(time.Hour)
+		g.RefreshKey = "key"
+		return g
+	}
+	g := born()
+	must(t, s.Codes.PutGrant(ctx, g))
+	stored(t, s, "as written", g)
+
+	r := rotate(g)
+	_, err := s.Grants.RotateRefreshToken(ctx, r)
+	is(t, "without the key", err, store.ErrOtherKey)
+	stored(t, s, "without the key", g)
+	r.Key = "key"
+	got, err := s.Grants.RotateRefreshToken(ctx, r)
+	is(t, "its refresh token", err, nil)
+	same(t, "its refresh token", got, r.Apply(g))
+	again := r
+	again.By = string(digest())
+	_, err = s.Grants.RotateRefreshToken(ctx, again)
+	is(t, "its refresh token again", err, store.ErrReplayed)
+	ended(t, s, "its refresh token again", r.Apply(g), again.Now)
+
+	t.Run("given back", func(t *testing.T) {
+		g := born()
+		must(t, s.Codes.PutGrant(ctx, g))
+		is(t, "by another", s.Grants.ReopenCode(ctx, g.ID, "another"), nil)
+		r := rotate(g)
+		r.Key = g.RefreshKey
+		marked := g
+		marked.Undone[0] = "another"
+		stored(t, s, "by another", marked)
+		must(t, s.Grants.ReopenCode(ctx, g.ID, g.By))
+		undone, _ := store.UndoSpend(marked, g.By)
+		stored(t, s, "by its own", undone)
+		_, err := s.Grants.RotateRefreshToken(ctx, r)
+		is(t, "its refresh token", err, store.ErrNotFound)
+	})
+
+	t.Run("never to go away", func(t *testing.T) {
+		g := born()
+		g.Kept = time.Time{}
+		is(t, "PutGrant", s.Codes.PutGrant(ctx, g), store.ErrNoEnd)
+	})
+}
+
 // No moment makes an item: not of a grant that never was, nor of one that has
 // gone since it was read.
 func testNoZombies(t *testing.T, s Stores) {
@@ -118,6 +173,11 @@ func testNoZombies(t *testing.T, s Stores) {
 	is(t, "RotateRefreshToken", err, store.ErrNotFound)
 	is(t, "ReopenCode", s.Grants.ReopenCode(ctx, g.ID, "by"), nil)
 	is(t, "ReopenRotation", s.Grants.ReopenRotation(ctx, g.ID, "by"), nil)
+	static := rotate(g)
+	static.Static = true
+	_, err = s.Grants.RotateRefreshToken(ctx, static)
+	is(t, "RotateRefreshToken, static", err, store.ErrNotFound)
+	is(t, "RevokeGrant", s.Revocations.RevokeGrant(ctx, revocation(g)), store.ErrNotFound)
 	_, err = s.Reader.Grant(ctx, g.ID)
 	is(t, "Grant", err, store.ErrNotFound)
 

@@ -39,7 +39,7 @@ func testSpendEqualsJudge(t *testing.T, s Stores) {
 			return
 		}
 	}
-	everyOutcome(t, seen, store.ErrOtherClient, store.ErrRedirectURI, store.ErrVerifier, store.ErrScope, store.ErrAudience,
+	everyOutcome(t, seen, store.ErrOtherClient, store.ErrRedirectURI, store.ErrVerifier, store.ErrOtherKey, store.ErrScope, store.ErrAudience,
 		store.ErrRevoked, store.ErrReplayed, store.ErrUndone, store.ErrExpired)
 }
 
@@ -55,17 +55,58 @@ func testRotateEqualsJudge(t *testing.T, s Stores) {
 			Scope: subset(random, "openid", "a", "b", "c"), Audience: subset(random, "x", "y"),
 			Now: g.Created.Add(moment(random)), By: by, Idle: time.Minute,
 			Leeway: likely(random, 0, time.Minute, time.Hour),
+			Key:    mostly(random, keyOf(g), "", "key", store.AnyKey, "other"), Static: random.IntN(4) == 0,
 		}
 		verdict := r.Judge(g)
 		got, err := s.Grants.RotateRefreshToken(ctx, r)
 		seen[outcome(verdict, r.Settled(g))]++
+		if r.Static && verdict == nil {
+			seen["static, "+outcome(verdict, r.Settled(g))]++
+		}
 		judged(t, fmt.Sprintf("case %d: %+v of %+v", i, r, g), s, g, got, err, verdict, r.Settled(g), r.Now, r.Apply)
 		if t.Failed() {
 			return
 		}
 	}
-	everyOutcome(t, seen, store.ErrOtherClient, store.ErrNotFound, store.ErrScope, store.ErrAudience,
+	everyOutcome(t, seen, store.ErrOtherClient, store.ErrNotFound, store.ErrOtherKey, store.ErrScope, store.ErrAudience,
 		store.ErrRevoked, store.ErrReplayed, store.ErrUndone, store.ErrExpired)
+	for _, settled := range []bool{false, true} {
+		if name := "static, " + outcome(nil, settled); seen[name] == 0 {
+			t.Errorf("no random case was %q: %v", name, seen)
+		}
+	}
+}
+
+// keyOf is a key that the grant takes.
+func keyOf(g store.Grant) string {
+	if g.RefreshKey == store.AnyKey {
+		return "any"
+	}
+	return g.RefreshKey
+}
+
+func testRevokeEqualsJudge(t *testing.T, s Stores) {
+	ctx, random := t.Context(), rand.New(rand.NewPCG(seed, 4))
+	seen := map[string]int{}
+	for i := range randomCases {
+		g, _ := randomGrant(random)
+		must(t, s.Codes.PutGrant(ctx, g))
+		r := store.Revocation{
+			GrantID: g.ID, ClientID: mostly(random, g.ClientID, "other"), Family: mostly(random, g.Family, "", "other"),
+			Now: g.Created.Add(moment(random)),
+		}
+		verdict, what := r.Judge(g), fmt.Sprintf("case %d: %+v of %+v", i, r, g)
+		seen[outcome(verdict, !g.Revoked.IsZero())]++
+		is(t, what, s.Revocations.RevokeGrant(ctx, r), verdict)
+		if verdict == nil && g.Revoked.IsZero() {
+			g.Revoked = r.Now
+		}
+		stored(t, s, what, g)
+		if t.Failed() {
+			return
+		}
+	}
+	everyOutcome(t, seen, store.ErrOtherClient, store.ErrNotFound)
 }
 
 func testReopenCodeEqualsUndo(t *testing.T, s Stores) {
@@ -165,6 +206,9 @@ func randomGrant(r *rand.Rand) (g store.Grant, by string) {
 	g.Audience = subset(r, "x", "x", "y")
 	maybe(3, func() { g.RedirectSent = false })
 	maybe(3, func() { g.Challenge = "" })
+	maybe(3, func() { g.CodeKey = "key" })
+	maybe(3, func() { g.RefreshKey = likely(r, "key", store.AnyKey) })
+	maybe(3, func() { g.Online, g.AccessClaims = true, nil })
 	maybe(4, func() {
 		g.Undone = likely(r, [3]string{by}, [3]string{"someone"}, [3]string{"someone", by}, [3]string{"someone", "else", by})
 	})

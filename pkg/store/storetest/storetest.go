@@ -20,20 +20,25 @@ import (
 
 // Stores is one empty store, seen through each of its interfaces.
 type Stores struct {
-	Clients    store.Clients
-	APIs       store.APIs
-	Server     store.ServerSettings
-	Issuers    store.Issuers
-	Config     store.ConfigWriter
-	Registries store.Registries
-	Users      store.Users
-	Logins     store.Logins
-	People     store.UserWriter
-	Sessions   store.Sessions
-	Attempts   store.Attempts
-	Codes      store.Codes
-	Reader     store.GrantReader
-	Grants     store.Grants
+	Clients     store.Clients
+	APIs        store.APIs
+	Server      store.ServerSettings
+	Issuers     store.Issuers
+	Config      store.ConfigWriter
+	Registries  store.Registries
+	Users       store.Users
+	Logins      store.Logins
+	People      store.UserWriter
+	Sessions    store.Sessions
+	Attempts    store.Attempts
+	Codes       store.Codes
+	Reader      store.GrantReader
+	Grants      store.Grants
+	Revocations store.Revocations
+	Revoked     store.RevokedTokens
+	Uses        store.Uses
+	Opaque      store.OpaqueTokens
+	Documents   store.Documents
 }
 
 // Run runs the suite. open makes an empty store, and leaves its end to t.
@@ -50,7 +55,13 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 		{"Session", testSession},
 		{"Attempts", testAttempts},
 		{"AttemptsRace", testAttemptsRace},
+		{"Use", testUse},
+		{"UseRace", testUseRace},
+		{"RevokeToken", testRevokeToken},
+		{"OpaqueToken", testOpaqueToken},
+		{"Document", testDocument},
 		{"Grant", testGrant},
+		{"GrantBornSpent", testBornSpent},
 		{"SpendCode", testSpendCode},
 		{"SpendCodeEqualsJudge", testSpendEqualsJudge},
 		{"SpendCodeRace", testSpendRace},
@@ -61,8 +72,16 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 		{"RotateRefreshTokenEqualsJudge", testRotateEqualsJudge},
 		{"RotateRefreshTokenRace", testRotateRace},
 		{"Leeway", testLeeway},
+		{"LeewayRace", testLeewayRace},
+		{"Static", testStatic},
+		{"StaticRace", testStaticRace},
+		{"BoundGrant", testBound},
+		{"ManyScopeValues", testManyScopes},
 		{"ReopenRotation", testReopenRotation},
 		{"ReopenRotationEqualsUndo", testReopenRotationEqualsUndo},
+		{"RevokeGrant", testRevokeGrant},
+		{"RevokeGrantEqualsJudge", testRevokeEqualsJudge},
+		{"RevokeGrantRace", testRevokeRace},
 		{"NoZombies", testNoZombies},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, open(t)) })

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"reflect"
 	"testing"
+	"time"
 
 	"kmint/pkg/dynamo"
 	"kmint/pkg/store"
@@ -215,4 +216,92 @@ func TestLateCopies(t *testing.T) {
 			t.Errorf("a second use: %v", err)
 		}
 	})
+
+	// Somebody ends the grant while a write of it, or of its end, is on its way.
+	for name, end := range map[string]func(t *testing.T, g store.Grant){
+		"RevokeGrant": func(t *testing.T, g store.Grant) {
+			if err := direct.RevokeGrant(ctx, revocationOf(g)); err != nil {
+				t.Error(err)
+			}
+		},
+		"RevokeGrant, of which a copy comes too": func(t *testing.T, g store.Grant) {
+			var late letter
+			w.meets(late.kept(dropped))
+			if err := s.RevokeGrant(ctx, revocationOf(g)); err != nil {
+				t.Error(err)
+			}
+			late.bounces(t, direct, g.ID)
+		},
+	} {
+		t.Run("RotateRefreshToken, after "+name, func(t *testing.T) {
+			for _, static := range []bool{false, true} {
+				g, use := newRotation(t, direct)
+				use.Static = static
+				var late letter
+				w.meets(late.kept(dropped), dropped)
+				if err := second(s.RotateRefreshToken(ctx, use)); !errors.Is(err, store.ErrBusy) {
+					t.Errorf("RotateRefreshToken: %v", err)
+				}
+				end(t, g)
+				late.bounces(t, direct, g.ID)
+			}
+		})
+	}
+
+	// A token that is not rotated: a late copy leaves it the same.
+	t.Run("RotateRefreshToken, static", func(t *testing.T) {
+		g, use := newRotation(t, direct)
+		use.Static = true
+		var late letter
+		w.meets(late.kept(dropped))
+		if err := second(s.RotateRefreshToken(ctx, use)); err != nil {
+			t.Error(err)
+		}
+		before := read(t, direct, g.ID)
+		late.arrives(t, http.StatusOK)
+		if after := read(t, direct, g.ID); !reflect.DeepEqual(after, before) {
+			t.Errorf("the late copy left %+v of %+v", after, before)
+		}
+		// Nor does it bring back what was rotated since.
+		if err := second(direct.RotateRefreshToken(ctx, rotationOf(g))); err != nil {
+			t.Error(err)
+		}
+		late.bounces(t, direct, g.ID)
+	})
+
+	// A copy of the use of a jti that was given back takes it again: the very same
+	// request is refused from then on, and is never let through twice.
+	t.Run("UseOnce", func(t *testing.T) {
+		now := time.Now()
+		use := store.Use{Key: digest(), Until: now.Add(time.Minute), By: "me"}
+		retry := use
+		retry.By = "me, once more"
+		var late letter
+		w.meets(late.kept(dropped), dropped)
+		if err := s.UseOnce(ctx, use, now); !errors.Is(err, store.ErrBusy) {
+			t.Errorf("UseOnce: %v", err)
+		}
+		if err := s.ForgetUse(ctx, use); err != nil {
+			t.Error(err)
+		}
+		late.arrives(t, http.StatusOK)
+		if err := s.UseOnce(ctx, retry, now); !errors.Is(err, store.ErrUsed) {
+			t.Errorf("UseOnce again: %v", err)
+		}
+
+		use.Key = digest()
+		retry.Key = use.Key
+		w.meets(late.kept(dropped), dropped)
+		if err := s.UseOnce(ctx, use, now); !errors.Is(err, store.ErrBusy) {
+			t.Errorf("UseOnce: %v", err)
+		}
+		if err := s.UseOnce(ctx, retry, now); err != nil {
+			t.Errorf("UseOnce again: %v", err)
+		}
+		late.arrives(t, http.StatusBadRequest)
+	})
+}
+
+func revocationOf(g store.Grant) store.Revocation {
+	return store.Revocation{GrantID: g.ID, ClientID: g.ClientID, Family: g.Family, Now: g.Created}
 }

@@ -197,6 +197,14 @@ func TestCallsPerMoment(t *testing.T) {
 	name := digest()
 	fresh := g
 	fresh.ID = string(digest())
+	static, staticUse := newRotation(t, direct)
+	staticUse.Static = true
+	ending := store.Revocation{GrantID: static.ID, ClientID: static.ClientID, Family: static.Family, Now: now}
+	use := store.Use{Key: digest(), Until: now.Add(time.Minute), By: "me"}
+	others := use
+	others.By = "another"
+	opaque := store.OpaqueToken{Digest: digest(), Claims: "{}", Expires: now.Add(time.Hour)}
+	const url = "https://client.example.com/jwks"
 	for _, test := range []struct {
 		moment string
 		do     func() error
@@ -212,6 +220,21 @@ func TestCallsPerMoment(t *testing.T) {
 		{"RotateRefreshToken", func() error { _, err := s.RotateRefreshToken(ctx, rotation); return err }, map[string]int{"UpdateItem": 1}, nil},
 		{"ReopenRotation", func() error { return s.ReopenRotation(ctx, refreshing.ID, rotation.By) }, map[string]int{"UpdateItem": 1}, nil},
 		{"SpendCode, a replay", func() error { _, err := s.SpendCode(ctx, spendOf(refreshing)); return err }, map[string]int{"UpdateItem": 2}, store.ErrReplayed},
+		{"RotateRefreshToken, static", func() error { return second(s.RotateRefreshToken(ctx, staticUse)) }, map[string]int{"UpdateItem": 1}, nil},
+		{"RevokeGrant", func() error { return s.RevokeGrant(ctx, ending) }, map[string]int{"UpdateItem": 1}, nil},
+		{"RevokeGrant, once more", func() error { return s.RevokeGrant(ctx, ending) }, map[string]int{"UpdateItem": 1}, nil},
+		{"RotateRefreshToken, revoked", func() error { return second(s.RotateRefreshToken(ctx, staticUse)) }, map[string]int{"UpdateItem": 1}, store.ErrRevoked},
+		{"UseOnce", func() error { return s.UseOnce(ctx, use, now) }, map[string]int{"PutItem": 1}, nil},
+		{"UseOnce, refused", func() error { return s.UseOnce(ctx, others, now) }, map[string]int{"PutItem": 1}, store.ErrUsed},
+		{"ForgetUse, another's", func() error { return s.ForgetUse(ctx, others) }, map[string]int{"DeleteItem": 1}, nil},
+		{"ForgetUse", func() error { return s.ForgetUse(ctx, use) }, map[string]int{"DeleteItem": 1}, nil},
+		{"RevokeToken", func() error { return s.RevokeToken(ctx, "jti", use.Until) }, map[string]int{"PutItem": 1}, nil},
+		{"TokenRevoked", func() error { return second(s.TokenRevoked(ctx, "jti", now)) }, map[string]int{"GetItem": 1}, nil},
+		{"PutToken", func() error { return s.PutToken(ctx, opaque) }, map[string]int{"PutItem": 1}, nil},
+		{"PutToken, again", func() error { return s.PutToken(ctx, opaque) }, map[string]int{"PutItem": 1}, store.ErrConflict},
+		{"Token", func() error { return second(s.Token(ctx, opaque.Digest, now)) }, map[string]int{"GetItem": 1}, nil},
+		{"PutDocument", func() error { return s.PutDocument(ctx, url, []byte("{}"), now, use.Until) }, map[string]int{"PutItem": 1}, nil},
+		{"Document", func() error { _, _, _, err := s.Document(ctx, url); return err }, map[string]int{"GetItem": 1}, nil},
 		{"PutSession", func() error { return s.PutSession(ctx, session) }, map[string]int{"PutItem": 1}, nil},
 		{"Session", func() error { _, err := s.Session(ctx, session.Digest, now); return err }, map[string]int{"GetItem": 1}, nil},
 		{"RenewSession", func() error { return s.RenewSession(ctx, session.Digest, now) }, map[string]int{"UpdateItem": 1}, nil},
@@ -247,15 +270,29 @@ func TestTTL(t *testing.T) {
 	revoked, _ := newRotation(t, s)
 	session := store.Session{Digest: digest(), Expires: put.End, IdleExpires: put.Created}
 	name := digest()
+	static, staticUse := newRotation(t, s)
+	staticUse.Static = true
+	ended, _ := newRotation(t, s)
+	born := spent
+	born.ID, born.CodeExpires = string(digest()), time.Time{}
+	use := store.Use{Key: digest(), Until: put.Created.Add(time.Minute), By: "me"}
+	const url = "https://client.example.com/jwks"
 	for what, err := range map[string]error{
-		"SpendCode":          second(s.SpendCode(ctx, spend)),
-		"ReopenCode":         s.ReopenCode(ctx, reopened.ID, spend.By),
-		"RotateRefreshToken": second(s.RotateRefreshToken(ctx, rotation)),
-		"ReopenRotation":     s.ReopenRotation(ctx, rotated.ID, rotation.By),
-		"PutSession":         s.PutSession(ctx, session),
-		"RenewSession":       s.RenewSession(ctx, session.Digest, put.End.Add(time.Hour)),
-		"BeginAttempt":       s.BeginAttempt(ctx, name, put.Created),
-		"BeginAttempt again": s.BeginAttempt(ctx, name, put.Created),
+		"PutGrant, born spent":       s.PutGrant(ctx, born),
+		"RotateRefreshToken, static": second(s.RotateRefreshToken(ctx, staticUse)),
+		"RevokeGrant":                s.RevokeGrant(ctx, store.Revocation{GrantID: ended.ID, ClientID: ended.ClientID, Family: ended.Family, Now: put.Created}),
+		"UseOnce":                    s.UseOnce(ctx, use, put.Created),
+		"RevokeToken":                s.RevokeToken(ctx, "jti", put.End),
+		"PutToken":                   s.PutToken(ctx, store.OpaqueToken{Digest: use.Key, Expires: put.End}),
+		"PutDocument":                s.PutDocument(ctx, url, nil, put.Created, put.Kept),
+		"SpendCode":                  second(s.SpendCode(ctx, spend)),
+		"ReopenCode":                 s.ReopenCode(ctx, reopened.ID, spend.By),
+		"RotateRefreshToken":         second(s.RotateRefreshToken(ctx, rotation)),
+		"ReopenRotation":             s.ReopenRotation(ctx, rotated.ID, rotation.By),
+		"PutSession":                 s.PutSession(ctx, session),
+		"RenewSession":               s.RenewSession(ctx, session.Digest, put.End.Add(time.Hour)),
+		"BeginAttempt":               s.BeginAttempt(ctx, name, put.Created),
+		"BeginAttempt again":         s.BeginAttempt(ctx, name, put.Created),
 	} {
 		if err != nil {
 			t.Errorf("%s: %v", what, err)
@@ -268,6 +305,9 @@ func TestTTL(t *testing.T) {
 	want := map[string]time.Time{
 		"grant#" + put.ID: put.CodeExpires.Add(time.Minute), "grant#" + spent.ID: put.Kept, "grant#" + reopened.ID: reopened.Kept,
 		"grant#" + rotated.ID: rotated.Kept, "grant#" + revoked.ID: revoked.Kept,
+		"grant#" + born.ID: born.Kept, "grant#" + static.ID: static.Kept, "grant#" + ended.ID: ended.Kept,
+		"once#" + string(use.Key): use.Until, "revoked#" + string(oauth.DigestOf("jti")): put.End,
+		"token#" + string(use.Key): put.End, "document#" + string(oauth.DigestOf(url)): put.Kept,
 		"session#" + string(session.Digest): session.Expires, "attempts#" + string(name): put.Created.Add(store.FailureWindow),
 	}
 	out, err := direct.DB.Scan(ctx, &dynamodb.ScanInput{TableName: &s.GrantsTable})
@@ -338,6 +378,45 @@ func TestLostAnswers(t *testing.T) {
 				t.Error("the grant is revoked")
 			}
 
+			static, staticUse := newRotation(t, direct)
+			staticUse.Static = true
+			w.meets(test.faults...)
+			g, err = s.RotateRefreshToken(ctx, staticUse)
+			if err != nil || g.Current != static.Current || g.By != static.By {
+				t.Errorf("RotateRefreshToken, static: %+v, %v", g, err)
+			}
+			w.made(t, "RotateRefreshToken, static", map[string]int{"UpdateItem": 2})
+
+			ended, _ := newRotation(t, direct)
+			w.meets(test.faults...)
+			if err := s.RevokeGrant(ctx, store.Revocation{GrantID: ended.ID, ClientID: ended.ClientID, Family: ended.Family, Now: ended.Created}); err != nil {
+				t.Errorf("RevokeGrant: %v", err)
+			}
+			w.made(t, "RevokeGrant", map[string]int{"UpdateItem": 2})
+			if read(t, direct, ended.ID).Revoked.IsZero() {
+				t.Error("RevokeGrant: the grant is not revoked")
+			}
+
+			use := store.Use{Key: digest(), Until: time.Now().Add(time.Minute), By: "me"}
+			others := use
+			others.By = "another"
+			w.meets(test.faults...)
+			if err := s.UseOnce(ctx, use, time.Now()); err != nil {
+				t.Errorf("UseOnce: %v", err)
+			}
+			w.made(t, "UseOnce", map[string]int{"PutItem": 2})
+			if err := direct.UseOnce(ctx, others, time.Now()); !errors.Is(err, store.ErrUsed) {
+				t.Errorf("UseOnce by another: %v", err)
+			}
+			w.meets(test.faults...)
+			if err := s.ForgetUse(ctx, use); err != nil {
+				t.Errorf("ForgetUse: %v", err)
+			}
+			w.made(t, "ForgetUse", map[string]int{"DeleteItem": 2})
+			if err := direct.UseOnce(ctx, others, time.Now()); err != nil {
+				t.Errorf("UseOnce by another, once forgotten: %v", err)
+			}
+
 			now := time.Now()
 			session := store.Session{Digest: digest(), Expires: now.Add(time.Hour), IdleExpires: now.Add(time.Hour)}
 			fresh := before
@@ -349,6 +428,9 @@ func TestLostAnswers(t *testing.T) {
 				"ReopenRotation":  func() error { return s.ReopenRotation(ctx, before.ID, rotation.By) },
 				"BeginAttempt":    func() error { return s.BeginAttempt(ctx, digest(), now) },
 				"DeleteSession":   func() error { return s.DeleteSession(ctx, digest()) },
+				"PutToken":        func() error { return s.PutToken(ctx, store.OpaqueToken{Digest: digest(), Expires: now}) },
+				"RevokeToken":     func() error { return s.RevokeToken(ctx, "jti", now) },
+				"PutDocument":     func() error { return s.PutDocument(ctx, "https://a.example.com/", nil, now, now) },
 				"PutClient":       func() error { return s.PutClient(ctx, store.Client{ID: "demo"}) },
 			} {
 				w.meets(test.faults...)
@@ -424,6 +506,62 @@ func TestLostAnswers(t *testing.T) {
 		}
 		if read(t, direct, g.ID).Revoked.IsZero() {
 			t.Error("without: the grant is not revoked")
+		}
+	})
+
+	t.Run("of what is used once, both", func(t *testing.T) {
+		use := store.Use{Key: digest(), Until: time.Now().Add(time.Minute), By: "me"}
+		retry := use
+		retry.By = "me, once more"
+		w.meets(lost, lost)
+		if err := s.UseOnce(ctx, use, time.Now()); !errors.Is(err, store.ErrBusy) {
+			t.Errorf("UseOnce: %v", err)
+		}
+		w.meets()
+		if err := s.ForgetUse(ctx, use); err != nil {
+			t.Errorf("ForgetUse: %v", err)
+		}
+		// The very same request again.
+		if err := s.UseOnce(ctx, retry, time.Now()); err != nil {
+			t.Errorf("UseOnce again: %v", err)
+		}
+		// What comes late gives back nothing that is another's.
+		if err := s.ForgetUse(ctx, use); err != nil {
+			t.Errorf("ForgetUse, late: %v", err)
+		}
+		if err := s.UseOnce(ctx, use, time.Now()); !errors.Is(err, store.ErrUsed) {
+			t.Errorf("UseOnce, late: %v", err)
+		}
+	})
+
+	t.Run("of a token that is not rotated, both", func(t *testing.T) {
+		g, use := newRotation(t, direct)
+		use.Static = true
+		w.meets(lost, lost)
+		if err := second(s.RotateRefreshToken(ctx, use)); !errors.Is(err, store.ErrBusy) {
+			t.Errorf("RotateRefreshToken: %v", err)
+		}
+		w.made(t, "RotateRefreshToken, with nothing to give back", map[string]int{"UpdateItem": 2})
+		if got := read(t, direct, g.ID); got.Undone != [3]string{} || got.By != g.By || got.Current != g.Current {
+			t.Errorf("left %+v", got)
+		}
+		if err := second(s.RotateRefreshToken(ctx, use)); err != nil {
+			t.Errorf("RotateRefreshToken again: %v", err)
+		}
+	})
+
+	t.Run("of RevokeGrant, both", func(t *testing.T) {
+		g, rotation := newRotation(t, direct)
+		r := store.Revocation{GrantID: g.ID, ClientID: g.ClientID, Family: g.Family, Now: g.Created}
+		w.meets(lost, lost)
+		if err := s.RevokeGrant(ctx, r); !errors.Is(err, store.ErrBusy) {
+			t.Errorf("RevokeGrant: %v", err)
+		}
+		if err := s.RevokeGrant(ctx, r); err != nil {
+			t.Errorf("RevokeGrant again: %v", err)
+		}
+		if err := second(s.RotateRefreshToken(ctx, rotation)); !errors.Is(err, store.ErrRevoked) {
+			t.Errorf("RotateRefreshToken: %v", err)
 		}
 	})
 

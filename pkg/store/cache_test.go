@@ -168,6 +168,20 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// Settings that hold lists alone are settings: it is not taken for a miss that any
+// were written.
+func TestCacheKeepsSettingsOfLists(t *testing.T) {
+	now := time.Now()
+	s := &source{settings: store.Settings{Claims: []store.ClaimRule{{Claim: "https://example.com/x"}}}}
+	c := store.NewCache(nil, nil, s, nil, nil, func() time.Time { return now })
+	for range 2 {
+		if settings, err := c.Settings(t.Context()); err != nil || len(settings.Claims) != 1 || s.reads != 1 {
+			t.Errorf("%+v, %v after %d reads", settings, err, s.reads)
+		}
+		now = now.Add(store.MaxAge - 1)
+	}
+}
+
 func TestCacheIsBounded(t *testing.T) {
 	now := time.Now()
 	s := &source{clients: map[string]store.Client{"x": {ID: "x"}}}

@@ -38,6 +38,7 @@ func Algorithms() []string { return []string{RS256, PS256, ES256} }
 const (
 	TypAccessToken = "at+jwt" // RFC 9068 §2.1
 	TypIDToken     = "JWT"    // RFC 7519 §5.1
+	TypAuth0       = "JWT"    // of access tokens as Auth0 makes them
 )
 
 // ErrKeyUnusable says that the key cannot sign now or ever again: it is

@@ -1,9 +1,11 @@
 // Package token answers: what does an authorization become?
 //
-// The Issuer signs what an Authorization allows: an access token (RFC 9068) and,
-// with openid, an ID token (OpenID Connect Core 1.0 §2). Nothing else in kmint
-// mints. It keeps nothing and decides nothing: whoever made the Authorization
-// has spent what had to be spent.
+// The Issuer signs what an Authorization allows: an access token (RFC 9068, or in
+// another dialect) and, with openid, an ID token (OpenID Connect Core 1.0 §2).
+// Nothing else in kmint mints. It keeps nothing, save what an opaque token would
+// say, and decides nothing: whoever made the Authorization has spent what had to be
+// spent. The Reader is the way back, and the only one: what tells an access token
+// from an ID token is written here, beside what makes them.
 package token
 
 import (
@@ -88,30 +90,36 @@ type Issuer struct {
 }
 
 // Issue mints the access token and, with openid, the ID token, side by side. The
-// optional at_hash is left out, so neither has to wait for the other.
+// optional at_hash is left out, so neither has to wait for the other. Where Only
+// one is wanted, it is the access_token of the response, whatever its type (RFC
+// 8693 §2.2.1); a refresh token is the caller's to add.
 func (i Issuer) Issue(ctx context.Context, a Authorization) (oauth.TokenResponse, error) {
 	iss, err := i.Issuers.Issuer(ctx)
 	if err != nil {
 		return oauth.TokenResponse{}, fmt.Errorf("token: issuer: %w", err)
 	}
+	if a.Only == oauth.IDTokenType && a.Person == nil {
+		return oauth.TokenResponse{}, oauth.InvalidRequest.Errorf("Nobody has logged in whom an ID token could speak of.")
+	}
 	now := i.Now()
-	response := oauth.TokenResponse{
-		TokenType: oauth.Bearer,
-		ExpiresIn: int64(a.Format.Lifetime / time.Second),
-		Scope:     a.Scope.String(),
-	}
-	if a.Key != "" {
-		response.TokenType = oauth.DPoP
-	}
-	access := func(ctx context.Context, facts Facts) (err error) {
-		if a.Only == "" || a.Only == oauth.AccessTokenType || a.Only == oauth.JWTType {
-			response.AccessToken, err = i.access(ctx, iss, a, facts, now)
+	var accessToken, idToken string
+	access := func(ctx context.Context, facts Facts) error {
+		if !a.wantsAccess() {
+			return nil
+		}
+		custom, err := bounded(a.Claims, facts.AccessToken)
+		if err == nil {
+			accessToken, err = i.access(ctx, iss, a, custom, now)
 		}
 		return err
 	}
-	id := func(ctx context.Context, facts Facts) (err error) {
-		if a.Only == "" && a.Scope.Has(oauth.OpenID) || a.Only == oauth.IDTokenType {
-			response.IDToken, err = jwt.Sign(ctx, i.Signer, jwt.Choice{Algorithm: a.IDTokenAlgorithm}, jwt.TypIDToken, idToken(iss, a, facts.IDToken, now))
+	id := func(ctx context.Context, facts Facts) error {
+		if !a.wantsID() {
+			return nil
+		}
+		person, err := visible(facts.IDToken, a.Scope)
+		if err == nil {
+			idToken, err = i.id(ctx, iss, a, person, now)
 		}
 		return err
 	}
@@ -137,10 +145,33 @@ func (i Issuer) Issue(ctx context.Context, a Authorization) (oauth.TokenResponse
 	if err := work.Wait(); err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	return response, nil
+	return a.response(accessToken, idToken), nil
 }
 
-// access mints the access token in the dialect of its APIs.
-func (i Issuer) access(ctx context.Context, iss string, a Authorization, facts Facts, now time.Time) (string, error) {
-	return jwt.Sign(ctx, i.Signer, a.Format.Key, jwt.TypAccessToken, accessToken(iss, a, now))
+func (a Authorization) wantsAccess() bool {
+	return a.Only == "" || a.Only == oauth.AccessTokenType || a.Only == oauth.JWTType
+}
+
+func (a Authorization) wantsID() bool {
+	return a.Person != nil && (a.Only == "" && a.Scope.Has(oauth.OpenID) || a.Only == oauth.IDTokenType)
+}
+
+func (a Authorization) response(access, id string) oauth.TokenResponse {
+	response := oauth.TokenResponse{
+		AccessToken: access,
+		TokenType:   oauth.Bearer,
+		ExpiresIn:   int64(a.Format.Lifetime / time.Second),
+		IDToken:     id,
+		Scope:       a.Scope.String(),
+	}
+	switch {
+	case a.Only == oauth.IDTokenType:
+		response.AccessToken, response.IDToken = id, ""
+		response.TokenType, response.ExpiresIn = oauth.NA, int64(IDTokenLifetime/time.Second)
+	case !a.wantsAccess():
+		response.TokenType, response.ExpiresIn = oauth.NA, 0
+	case a.Key != "":
+		response.TokenType = oauth.DPoP
+	}
+	return response
 }

@@ -53,7 +53,7 @@ func (s *signer) Sign(_ context.Context, _ jwt.Key, digest []byte) ([]byte, erro
 }
 
 func (s *signer) Keys(ctx context.Context) ([]jwt.Key, error) {
-	key, err := s.SigningKey(ctx)
+	key, err := s.SigningKey(ctx, jwt.Choice{})
 	return []jwt.Key{key}, err
 }
 
@@ -62,7 +62,7 @@ var now = time.Unix(1_700_000_000, 0)
 func person(claims map[string]any, err error) *token.Person {
 	return &token.Person{
 		AuthTime: now.Add(-time.Minute), Nonce: "n", SessionID: "s",
-		Claims: func(context.Context) (map[string]any, error) { return claims, err },
+		Facts: func(context.Context) (token.Facts, error) { return token.Facts{IDToken: claims}, err },
 	}
 }
 
@@ -70,7 +70,7 @@ func TestIssueForAClient(t *testing.T) {
 	s := newSigner(t)
 	i := token.Issuer{Issuers: server{}, Signer: s, Now: func() time.Time { return now }}
 	response, err := i.Issue(t.Context(), token.Authorization{
-		ClientID: "c", Subject: "c", Scope: oauth.Scope{"read"}, Audience: []string{"https://api/"}, Lifetime: time.Hour,
+		ClientID: "c", Subject: "c", Scope: oauth.Scope{"read"}, Audience: []string{"https://api/"}, Format: token.Format{Lifetime: time.Hour},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestIssueForAPerson(t *testing.T) {
 	s := newSigner(t)
 	i := token.Issuer{Issuers: server{}, Signer: s, Now: func() time.Time { return now }}
 	a := token.Authorization{
-		GrantID: "g", ClientID: "c", Subject: "u", Scope: oauth.Scope{"openid", "email"}, Audience: []string{"https://api/"}, Lifetime: time.Hour,
+		GrantID: "g", ClientID: "c", Subject: "u", Scope: oauth.Scope{"openid", "email"}, Audience: []string{"https://api/"}, Format: token.Format{Lifetime: time.Hour},
 		// A profile can never speak for the protocol.
 		Person: person(map[string]any{"email": "u@example.com", "sub": "forged", "iss": "forged", "aud": "forged", "exp": 1}, nil),
 	}

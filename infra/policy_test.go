@@ -36,7 +36,7 @@ var implied = map[string][]string{
 	"store.Codes":          {"dynamodb:PutItem GrantsTable grant#*"},
 	"store.GrantReader":    {"dynamodb:GetItem GrantsTable grant#*"},
 	"store.Grants":         {"dynamodb:UpdateItem GrantsTable grant#*"},
-	"store.SessionReader": {"dynamodb:GetItem GrantsTable session#*"},
+	"store.SessionReader":  {"dynamodb:GetItem GrantsTable session#*"},
 	"store.Uses": {
 		"dynamodb:PutItem GrantsTable once#*",
 		"dynamodb:DeleteItem GrantsTable once#*",
@@ -139,6 +139,22 @@ func TestTemplateRefuses(t *testing.T) {
 		"the key goes with the stack": {"  SigningKey:\n    Type: AWS::KMS::Key\n    DeletionPolicy: Retain", "  SigningKey:\n    Type: AWS::KMS::Key\n    DeletionPolicy: Delete", "SigningKey goes with the stack"},
 		"everybody signs":             {"ArnNotEquals: {aws:PrincipalArn: !GetAtt TokenRole.Arn}", "ArnNotEquals: {aws:PrincipalArn: !GetAtt AuthorizeRole.Arn}", "SigningKey lets others sign"},
 		"raw messages signed":         {"StringNotEquals: {kms:MessageType: DIGEST}", "StringNotEquals: {kms:MessageType: RAW}", "SigningKey signs more than digests"},
+		"PS256 by the key for RS256":  {"StringNotEquals: {kms:SigningAlgorithm: RSASSA_PKCS1_V1_5_SHA_256}", "StringNotEquals: {kms:SigningAlgorithm: RSASSA_PSS_SHA_256}", "SigningKey signs by others than RSASSA_PKCS1_V1_5_SHA_256"},
+		"RS256 by the key for PS256":  {"kms:SigningAlgorithm: RSASSA_PSS_SHA_256}", "kms:SigningAlgorithm: [RSASSA_PSS_SHA_256, RSASSA_PKCS1_V1_5_SHA_256]}", "PS256Key signs by others than RSASSA_PSS_SHA_256"},
+		"any algorithm":               {"            Condition:\n              StringNotEquals: {kms:SigningAlgorithm: ECDSA_SHA_256}", "            Condition:\n              StringNotEquals: {kms:SigningAlgorithm: ECDSA_SHA_256, kms:MessageType: DIGEST}", "ES256Key signs by others than ECDSA_SHA_256"},
+		"the account locked out":      {"Effect: Deny\n            Principal: {AWS: \"*\"}\n            Action: kms:Sign", "Effect: Deny\n            Principal: {AWS: \"*\"}\n            Action: kms:*", "SigningKey's policy has a statement that this test does not know"},
+		"nobody administers":          {"            Action: kms:*\n", "            Action: kms:DescribeKey\n", "SigningKey is not administered by the account"},
+		"another curve":               {"KeySpec: ECC_NIST_P256", "KeySpec: ECC_NIST_P384", "ES256Key is no ECC_NIST_P256 key for SIGN_VERIFY"},
+		"a key nobody asked for":      {"    Condition: HasPS256\n    DeletionPolicy", "    DeletionPolicy", "PS256Key is made under another condition than HasPS256"},
+		"an algorithm's key for all":  {"  PS256:\n    Type: String\n    Default: \"no\"", "  PS256:\n    Type: String\n    Default: \"yes\"", "the parameter PS256 is not yes or no, by default no"},
+		"the other key's condition":   {"HasES256: !Equals [!Ref ES256,", "HasES256: !Equals [!Ref PS256,", "HasES256 is not that ES256 is yes"},
+		"an output without its key":   {"    Condition: HasPS256\n    Value", "    Value", "the output PS256KeyArn is not that of PS256Key"},
+		"the other key's output":      {"Value: !GetAtt ES256Key.Arn", "Value: !GetAtt PS256Key.Arn", "the output ES256KeyArn is not that of ES256Key"},
+		"secrets go with the stack":   {"    Condition: HasClientSecretJwt\n    DeletionPolicy: Retain", "    Condition: HasClientSecretJwt\n    DeletionPolicy: Delete", "SecretsKey goes with the stack"},
+		"a key more":                  {"  MacKey:\n    Type", "  OtherKey:\n    Type: AWS::KMS::Key\n  MacKey:\n    Type", "OtherKey is a key that this test does not know"},
+		"secrets under an old key":    {"EnableKeyRotation: true", "EnableKeyRotation: false", "SecretsKey is not rotated"},
+		"a vault that signs":          {"KeyUsage: ENCRYPT_DECRYPT", "KeyUsage: SIGN_VERIFY", "SecretsKey is no SYMMETRIC_DEFAULT key for ENCRYPT_DECRYPT"},
+		"a vault of no condition":     {"SECRETS_KEY: !If [HasClientSecretJwt,", "SECRETS_KEY: !If [HasPS256,", "TokenFunction's SECRETS_KEY is not that of SecretsKey under its condition"},
 		"a key without its tag":       {"{Key: kmint:use, Value: sign}", "{Key: kmint:use, Value: seal}", "SigningKey has not the tags that TokenRole reaches keys by"},
 		"an output less":              {"  JwksUri:\n    Value:", "  Jwks:\n    Value:", "there is no output JwksUri"},
 	} {
@@ -175,8 +191,8 @@ func problems(templateText string) []string {
 	}
 	checkAPI(resources, report)
 	checkTables(resources, report)
-	checkKeys(resources, report)
-	for _, output := range []string{"Issuer", "TokenEndpoint", "JwksUri", "ApiUrl", "ConfigTable", "UsersTable", "GrantsTable", "SigningKeyArn", "MacKeyArn"} {
+	checkKeys(resources, template, report)
+	for _, output := range []string{"Issuer", "TokenEndpoint", "JwksUri", "ApiUrl", "ConfigTable", "UsersTable", "GrantsTable"} {
 		if at(template, "Outputs", output, "Value") == nil {
 			report("there is no output %s", output)
 		}
@@ -381,37 +397,117 @@ func checkKept(id string, resources map[string]any, report func(string, ...any))
 	}
 }
 
-func checkKeys(resources map[string]any, report func(string, ...any)) {
-	checkKept("SigningKey", resources, report)
-	signing := members(at(resources["SigningKey"], "Properties"))
-	if text(signing["KeySpec"]) != "RSA_2048" || text(signing["KeyUsage"]) != "SIGN_VERIFY" {
-		report("SigningKey is no RSA_2048 key that signs")
-	}
-	mac := members(at(resources["MacKey"], "Properties"))
-	if text(mac["KeySpec"]) != "HMAC_256" || text(mac["KeyUsage"]) != "GENERATE_VERIFY_MAC" {
-		report("MacKey is no HMAC_256 key")
-	}
-	tags := map[string]any{}
-	for _, tag := range list(signing["Tags"]) {
-		tags[text(at(tag, "Key"))] = at(tag, "Value")
-	}
-	if tags["kmint:stack"] != any(call{"Ref", "AWS::StackName"}) || tags["kmint:use"] != any("sign") {
-		report("SigningKey has not the tags that TokenRole reaches keys by")
-	}
+// templateKeys are those of the template.
+var templateKeys = map[string]struct {
+	// Parameter makes it, "" for a key that is always there.
+	Parameter   string
+	Spec, Usage string
+	// Use is its tag.
+	Use string
+	// Algorithm is the one that it signs by, as KMS names it.
+	Algorithm string
+	Output    string
+	Kept      bool
+}{
+	"SigningKey": {"", "RSA_2048", "SIGN_VERIFY", "sign", "RSASSA_PKCS1_V1_5_SHA_256", "SigningKeyArn", true},
+	"PS256Key":   {"PS256", "RSA_2048", "SIGN_VERIFY", "sign", "RSASSA_PSS_SHA_256", "PS256KeyArn", true},
+	"ES256Key":   {"ES256", "ECC_NIST_P256", "SIGN_VERIFY", "sign", "ECDSA_SHA_256", "ES256KeyArn", true},
+	"SecretsKey": {"ClientSecretJwt", "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "seal", "", "SecretsKeyArn", true},
+	"MacKey":     {"", "HMAC_256", "GENERATE_VERIFY_MAC", "seal", "", "MacKeyArn", false},
+}
 
-	var onlyToken, onlyDigests bool
-	for _, statement := range list(at(signing, "KeyPolicy", "Statement")) {
-		if text(at(statement, "Effect")) != "Deny" || text(at(statement, "Action")) != "kms:Sign" || text(at(statement, "Principal", "AWS")) != "*" {
-			continue
+func checkKeys(resources, template map[string]any, report func(string, ...any)) {
+	for id, resource := range resources {
+		if _, known := templateKeys[id]; !known && text(at(resource, "Type")) == "AWS::KMS::Key" {
+			report("%s is a key that this test does not know", id)
 		}
-		onlyToken = onlyToken || referred(at(statement, "Condition", "ArnNotEquals", "aws:PrincipalArn")) == "TokenRole"
-		onlyDigests = onlyDigests || text(at(statement, "Condition", "StringNotEquals", "kms:MessageType")) == "DIGEST"
 	}
-	if !onlyToken {
-		report("SigningKey lets others sign than TokenRole")
+	for _, id := range slices.Sorted(maps.Keys(templateKeys)) {
+		k := templateKeys[id]
+		if k.Kept {
+			checkKept(id, resources, report)
+		}
+		properties := members(at(resources[id], "Properties"))
+		if text(properties["KeySpec"]) != k.Spec || text(properties["KeyUsage"]) != k.Usage {
+			report("%s is no %s key for %s", id, k.Spec, k.Usage)
+		}
+		// KMS rotates symmetric encryption keys only.
+		if k.Spec == "SYMMETRIC_DEFAULT" && text(properties["EnableKeyRotation"]) != "true" {
+			report("%s is not rotated", id)
+		}
+		tags := map[string]any{}
+		for _, tag := range list(properties["Tags"]) {
+			tags[text(at(tag, "Key"))] = at(tag, "Value")
+		}
+		if tags["kmint:stack"] != any(call{"Ref", "AWS::StackName"}) || tags["kmint:use"] != any(k.Use) {
+			report("%s has not the tags that TokenRole reaches keys by", id)
+		}
+		condition := ""
+		if k.Parameter != "" {
+			condition = "Has" + k.Parameter
+			checkParameter(k.Parameter, condition, template, report)
+		}
+		if text(at(resources[id], "Condition")) != condition {
+			report("%s is made under another condition than %s", id, condition)
+		}
+		if referred(at(template, "Outputs", k.Output, "Value")) != id || text(at(template, "Outputs", k.Output, "Condition")) != condition {
+			report("the output %s is not that of %s", k.Output, id)
+		}
+		checkKeyPolicy(id, k.Algorithm, list(at(properties, "KeyPolicy", "Statement")), report)
 	}
-	if !onlyDigests {
-		report("SigningKey signs more than digests")
+	secrets := at(resources["TokenFunction"], "Properties", "Environment", "Variables", "SECRETS_KEY")
+	if !reflect.DeepEqual(secrets, call{"If", []any{"HasClientSecretJwt", call{"GetAtt", "SecretsKey.Arn"}, call{"Ref", "AWS::NoValue"}}}) {
+		report("TokenFunction's SECRETS_KEY is not that of SecretsKey under its condition")
+	}
+}
+
+// checkParameter holds that a key which costs is made only where it is asked for.
+func checkParameter(name, condition string, template map[string]any, report func(string, ...any)) {
+	parameter := at(template, "Parameters", name)
+	if text(at(parameter, "Default")) != "no" || !slices.Equal(texts(at(parameter, "AllowedValues")), []string{"yes", "no"}) {
+		report("the parameter %s is not yes or no, by default no", name)
+	}
+	if !reflect.DeepEqual(at(template, "Conditions", condition), call{"Equals", []any{call{"Ref", name}, "yes"}}) {
+		report("%s is not that %s is yes", condition, name)
+	}
+}
+
+// checkKeyPolicy knows every statement that a key's policy may have. Beside the
+// account's own, these forbid signatures alone: a Deny beats root, so that one of
+// anything else could make a key that nobody can administer.
+func checkKeyPolicy(id, algorithm string, statements []any, report func(string, ...any)) {
+	root := map[string]any{
+		"Effect": "Allow", "Action": "kms:*", "Resource": "*",
+		"Principal": map[string]any{"AWS": call{"Sub", "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}},
+	}
+	deny := func(operator, key string, value any) map[string]any {
+		return map[string]any{
+			"Effect": "Deny", "Action": "kms:Sign", "Resource": "*", "Principal": map[string]any{"AWS": "*"},
+			"Condition": map[string]any{operator: map[string]any{key: value}},
+		}
+	}
+	wanted := map[string]map[string]any{"is not administered by the account": root}
+	if algorithm != "" {
+		wanted["lets others sign than TokenRole"] = deny("ArnNotEquals", "aws:PrincipalArn", call{"GetAtt", "TokenRole.Arn"})
+		wanted["signs more than digests"] = deny("StringNotEquals", "kms:MessageType", "DIGEST")
+		wanted["signs by others than "+algorithm] = deny("StringNotEquals", "kms:SigningAlgorithm", algorithm)
+	}
+	for _, s := range statements {
+		statement := maps.Clone(members(s))
+		delete(statement, "Sid")
+		known := false
+		for lack, w := range wanted {
+			if reflect.DeepEqual(statement, w) {
+				delete(wanted, lack)
+				known = true
+			}
+		}
+		if !known {
+			report("%s's policy has a statement that this test does not know", id)
+		}
+	}
+	for lack := range wanted {
+		report("%s %s", id, lack)
 	}
 }
 

@@ -269,7 +269,7 @@ func (e Endpoint) mint(ctx context.Context, result Result, uses *uses) (oauth.To
 func findAPI(ctx context.Context, apis store.APIs, identifier string) (store.API, error) {
 	api, err := apis.API(ctx, identifier)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.API{}, oauth.InvalidTarget.Errorf("There is no API %.256s.", identifier).Named(oauth.CaseUnknownAudience).Because(err)
+		return store.API{}, oauth.InvalidTarget.Errorf("There is no API %.256s.", identifier).Named(oauth.CaseUnknownAudience).About(identifier).Because(err)
 	}
 	return api, err
 }

@@ -33,6 +33,7 @@ const (
 	InvalidDPoPProof         Code = "invalid_dpop_proof"     // RFC 9449 §5
 	UseDPoPNonce             Code = "use_dpop_nonce"         // RFC 9449 §8
 	UnsupportedTokenType     Code = "unsupported_token_type" // RFC 7009 §2.2.1
+	TooManyAttempts          Code = "too_many_attempts"      // Auth0's
 
 	// These four are answers of HTTP itself; no RFC gives them an OAuth code.
 	MethodNotAllowed     Code = "method_not_allowed"
@@ -49,6 +50,8 @@ func (c Code) Status() int {
 		return http.StatusUnauthorized
 	case InsufficientScope:
 		return http.StatusForbidden
+	case TooManyAttempts:
+		return http.StatusTooManyRequests
 	case NotFound:
 		return http.StatusNotFound
 	case MethodNotAllowed:
@@ -91,6 +94,7 @@ type Error struct {
 	// Case names the refusal for the profile of Auth0, "" for one that it has no
 	// words of its own for.
 	Case   Case
+	about  string // what the refusal is about, for the words of a Case
 	cause  error
 	status int // 0 for the code's
 	uri    string
@@ -109,6 +113,14 @@ func (e *Error) Named(c Case) *Error {
 	named := *e
 	named.Case = c
 	return &named
+}
+
+// About returns the error with what a Case's words name: the audience, or the grant
+// type.
+func (e *Error) About(name string) *Error {
+	about := *e
+	about.about = printable(cut(name))
+	return &about
 }
 
 // Because returns the error with the cause that the log is to show. The cause

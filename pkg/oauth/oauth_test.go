@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,6 +46,8 @@ func TestReadRequest(t *testing.T) {
 		"resource may be repeated":       {post(form, "resource=x&resource=y"), "resource=x&resource=y", ""},
 		"JSON":                           {post(jsonType, `{"a":"1","n":10,"t":true,"o":{"x":1},"z":null}`), "a=1&n=10&t=true", ""},
 		"JSON, a list of resources":      {post(jsonType, `{"resource":["x","y"]}`), "resource=x&resource=y", ""},
+		"audience in a token exchange":   {post(form, exchange+"&audience=x&audience=y"), "audience=x&audience=y&" + exchange, ""},
+		"the same in JSON":               {post(jsonType, `{"audience":["x","y"],"grant_type":"`+oauth.TokenExchange+`"}`), "audience=x&audience=y&" + exchange, ""},
 		"the query of a POST is not read": {func() *http.Request {
 			r := post(form, "a=1")
 			r.URL.RawQuery = "client_secret=x"
@@ -55,6 +58,10 @@ func TestReadRequest(t *testing.T) {
 		"a repeated parameter":            {post(form, "a=1&a=1"), "", oauth.InvalidRequest},
 		"a repeated parameter, one empty": {post(form, "a=1&a="), "", oauth.InvalidRequest},
 		"a repeated query parameter":      {httptest.NewRequest(http.MethodGet, "/authorize?a=1&a=2", nil), "", oauth.InvalidRequest},
+		"audience elsewhere":              {post(form, "grant_type=client_credentials&audience=x&audience=y"), "", oauth.InvalidRequest},
+		"audience elsewhere, in JSON":     {post(jsonType, `{"audience":["x","y"]}`), "", oauth.InvalidRequest},
+		"audience, and two grant_types":   {post(form, exchange+"&grant_type=password&audience=x&audience=y"), "", oauth.InvalidRequest},
+		"two JSON lists of resources":     {post(jsonType, `{"resource":["x"],"resource":["y"]}`), "", oauth.InvalidRequest},
 		"a repeated JSON member":          {post(jsonType, `{"a":"1","a":"2"}`), "", oauth.InvalidRequest},
 		"a repeated JSON member, escaped": {post(jsonType, `{"a":"1","\u0061":"2"}`), "", oauth.InvalidRequest},
 		"a JSON list of another name":     {post(jsonType, `{"a":["1","2"]}`), "", oauth.InvalidRequest},
@@ -84,6 +91,45 @@ func TestReadRequest(t *testing.T) {
 	}
 }
 
+// exchange is the grant_type of a token exchange, encoded.
+var exchange = url.Values{"grant_type": {oauth.TokenExchange}}.Encode()
+
+// What stands beside the parameters is read with them.
+func TestRequestHeaders(t *testing.T) {
+	r := post(form, "audience=x&resource=y")
+	r.Header.Add("DPoP", "first")
+	r.Header.Add("DPoP", "second")
+	r.Header.Set("Origin", "https://app.example.com")
+	got, err := oauth.ReadRequest(r)
+	if err != nil || got.Path != "/oauth/token" || got.Method != http.MethodPost || got.Origin != "https://app.example.com" {
+		t.Errorf("%s %s from %s, %v", got.Method, got.Path, got.Origin, err)
+	}
+	// Which of two proofs counts is not decided here.
+	if !slices.Equal(got.DPoP, []string{"first", "second"}) {
+		t.Errorf("DPoP: %q", got.DPoP)
+	}
+	if printed := fmt.Sprintf("%+v", got); strings.Contains(printed, "first") {
+		t.Errorf("printed: %s", printed)
+	}
+}
+
+func TestTargets(t *testing.T) {
+	for body, want := range map[string][]string{
+		"":                      nil,
+		"audience=":             nil,
+		"audience=x":            {"x"},
+		"resource=x&resource=y": {"x", "y"},
+		"resource=x&audience=y": {"y", "x"},
+		"resource=x&audience=x": {"x"},
+		exchange + "&audience=x&audience=y&audience=x&resource=z": {"x", "y", "z"},
+	} {
+		r, err := oauth.ReadRequest(post(form, body))
+		if got := r.Targets(); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v", body, got, err)
+		}
+	}
+}
+
 func TestTwoAuthorizationHeaders(t *testing.T) {
 	r := post(form, "")
 	r.Header.Add("Authorization", "Basic a")
@@ -96,7 +142,7 @@ func TestTwoAuthorizationHeaders(t *testing.T) {
 // What is read, written and read again is equal; nothing panics; whatever is
 // accepted holds no repeat, NUL or broken text.
 func FuzzReadRequest(f *testing.F) {
-	for _, seed := range []string{"a=1&b=2", "a=1&a=2", "resource=x&resource=y", `{"a":"1","a":"2"}`, `{"a":[1,"x",{}]}`, "a=%00", "a=%ff&", "%zz"} {
+	for _, seed := range []string{"a=1&b=2", "a=1&a=2", "resource=x&resource=y", exchange + "&audience=x&audience=y", `{"a":"1","a":"2"}`, `{"a":[1,"x",{}]}`, "a=%00", "a=%ff&", "%zz"} {
 		f.Add(true, seed)
 		f.Add(false, seed)
 	}
@@ -126,7 +172,7 @@ func FuzzReadRequest(f *testing.F) {
 			t.Fatal(err)
 		}
 		for name, list := range values {
-			if len(list) > 1 && name != "resource" {
+			if len(list) > 1 && name != "resource" && (name != "audience" || values.Get("grant_type") != oauth.TokenExchange) {
 				t.Fatalf("%q is repeated", name)
 			}
 			if strings.ContainsRune(strings.Join(list, "")+name, 0) {

@@ -27,11 +27,11 @@ func ParseChallenge(s string) (Challenge, error) {
 // code-verifier = 43*128unreserved.
 func ChallengeOf(verifier string) (Challenge, error) {
 	if len(verifier) < 43 || len(verifier) > 128 {
-		return "", InvalidGrant.Errorf("The code_verifier must have 43 to 128 characters.")
+		return "", InvalidGrant.Errorf("The code_verifier must have 43 to 128 characters.").Named(CaseVerifier)
 	}
 	for i := range len(verifier) {
 		if !unreserved(verifier[i]) {
-			return "", InvalidGrant.Errorf("The code_verifier contains a character that RFC 7636 does not allow.")
+			return "", InvalidGrant.Errorf("The code_verifier contains a character that RFC 7636 does not allow.").Named(CaseVerifier)
 		}
 	}
 	sum := sha256.Sum256([]byte(verifier))

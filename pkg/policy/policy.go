@@ -7,6 +7,7 @@ package policy
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -24,18 +25,23 @@ const CodeLifetime = 60 * time.Second
 func MayUseGrant(c store.Client, settings store.Settings, grantType string) error {
 	legacy := grantType == oauth.Password || grantType == oauth.PasswordRealm
 	if !slices.Contains(c.GrantTypes, grantType) || legacy && !settings.LegacyPassword {
-		return oauth.UnauthorizedClient.Errorf("The client is not allowed to use the grant type %s.", grantType).Named(oauth.CaseGrantType)
+		return oauth.UnauthorizedClient.Errorf("The client is not allowed to use the grant type %s.", grantType).Named(oauth.CaseGrantType).About(grantType).About(grantType)
 	}
 	return nil
 }
 
 // Audience decides which APIs a request is for: those asked for (RFC 8707 §2),
 // else the only one the client has a grant for, else the server's default, else
-// the userinfo endpoint, which is none and needs openid.
+// the userinfo endpoint, which is none and needs openid. asked is nil where nothing
+// was named, and empty where the userinfo endpoint was, by its address.
 func Audience(c store.Client, asked []string, settings store.Settings, scope oauth.Scope) ([]string, error) {
 	switch {
 	case len(asked) > 0:
 		return asked, nil
+	case asked != nil && scope.Has(oauth.OpenID):
+		return asked, nil
+	case asked != nil:
+		return nil, oauth.InvalidTarget.Errorf("The userinfo endpoint needs the scope openid.")
 	case len(c.APIGrants) == 1:
 		for only := range c.APIGrants {
 			return []string{only}, nil
@@ -49,21 +55,25 @@ func Audience(c store.Client, asked []string, settings store.Settings, scope oau
 }
 
 // ClientScope is what a client gets in its own name: what it asked for, or,
-// where it asked for nothing, all that its grants for the APIs hold.
+// where it asked for nothing, all that its grants for the APIs hold. Where an API
+// allows all clients, one may ask for each of its scope values, but is given
+// nothing unasked that the owner has not written down for it.
 func ClientScope(c store.Client, apis []store.API, asked oauth.Scope) (oauth.Scope, error) {
-	var granted oauth.Scope
+	var all leaves
+	var unasked oauth.Scope
 	for _, api := range apis {
-		scope, ok := c.APIGrants[api.Identifier]
-		if !ok {
-			return nil, oauth.InvalidTarget.Errorf("The client has no grant for the audience %s.", api.Identifier)
+		l, err := clientLeave(c, api)
+		if err != nil {
+			return nil, err
 		}
-		granted = append(granted, scope...)
+		all = append(all, l)
+		unasked = append(unasked, c.APIGrants[api.Identifier]...)
 	}
 	if len(asked) == 0 {
-		return granted, nil
+		return all.within(unasked), nil
 	}
-	if !asked.Within(granted) {
-		return nil, oauth.InvalidScope.Errorf("The scope goes beyond the client's grant for the audience.")
+	if granted := all.within(asked); len(granted) < len(asked) {
+		return nil, oauth.InvalidScope.Errorf("The scope goes beyond what the client may have of the audience.")
 	}
 	return asked, nil
 }
@@ -72,29 +82,125 @@ func ClientScope(c store.Client, apis []store.API, asked oauth.Scope) (oauth.Sco
 // §3.1.2.1: "Scope values used that are not understood by an implementation
 // SHOULD be ignored." No API is where the token is for userinfo alone.
 func UserScope(c store.Client, apis []store.API, asked oauth.Scope) (oauth.Scope, error) {
-	identity := oauth.IdentityScope()
+	var all leaves
+	for _, api := range apis {
+		l, err := userLeave(c, api)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	return personal(c, apis, asked, all), nil
+}
+
+// personal adds to what the APIs give what no API does: identity, and refresh
+// tokens.
+func personal(c store.Client, apis []store.API, asked oauth.Scope, all leaves) oauth.Scope {
 	var granted oauth.Scope
 	for _, value := range asked {
-		known := identity.Has(value)
-		if value == oauth.OfflineAccess {
+		var known bool
+		switch {
+		case oauth.IdentityScope().Has(value):
+			known = true
+		case value == oauth.OfflineAccess:
 			known = offline(c, apis)
+		case value == oauth.OnlineAccess:
+			// It ends with the session, so no API has to agree to it.
+			known = refreshes(c)
+		default:
+			known = all.gives(value)
 		}
-		for _, api := range apis {
-			_, ofAPI := api.Scopes[value]
-			known = known || ofAPI
-		}
-		if known {
+		if known && !granted.Has(value) {
 			granted = append(granted, value)
 		}
 	}
-	return granted, nil
+	return granted
 }
+
+// A leave is what one API gives a client.
+type leave struct {
+	api   store.API
+	scope oauth.Scope
+}
+
+type leaves []leave
+
+// gives reports whether a token for all the APIs may hold the scope value. One of
+// them gives it, and none that has such a value refuses it: each API takes a value
+// in the token for its own, whichever of the others it was given by.
+func (all leaves) gives(value string) bool {
+	given := false
+	for _, l := range all {
+		_, known := l.api.Scopes[value]
+		switch {
+		case l.scope.Has(value):
+			given = true
+		case known:
+			return false
+		}
+	}
+	return given
+}
+
+// within is what the APIs give of the scope, each value once.
+func (all leaves) within(asked oauth.Scope) oauth.Scope {
+	var granted oauth.Scope
+	for _, value := range asked {
+		if all.gives(value) && !granted.Has(value) {
+			granted = append(granted, value)
+		}
+	}
+	return granted
+}
+
+// clientLeave is what the API's policy for clients gives.
+func clientLeave(c store.Client, api store.API) (leave, error) {
+	return leaveOf(api, cmp.Or(api.ClientPolicy, store.RequireGrant), c.APIGrants)
+}
+
+// userLeave is what the API's policy for people gives.
+func userLeave(c store.Client, api store.API) (leave, error) {
+	return leaveOf(api, cmp.Or(api.UserPolicy, store.AllowAll), c.UserAPIGrants)
+}
+
+// leaveOf: RFC 8693 §2.2.2 has invalid_target where the server is "unwilling or
+// unable to issue a token for any target service indicated", and RFC 8707 §2 the
+// same code for other grants.
+func leaveOf(api store.API, policy string, grants map[string][]string) (leave, error) {
+	granted, ok := grants[api.Identifier]
+	switch {
+	case policy == store.AllowAll:
+		return leave{api, valuesOf(api)}, nil
+	case policy == store.RequireGrant && ok:
+		return leave{api, granted}, nil
+	default:
+		return leave{}, oauth.InvalidTarget.Errorf("The client may not have tokens for the audience %s.", api.Identifier).
+			Named(oauth.CaseClientGrant).About(api.Identifier)
+	}
+}
+
+func valuesOf(api store.API) oauth.Scope { return slices.Sorted(maps.Keys(api.Scopes)) }
+
+// refreshes reports whether the client uses refresh tokens at all.
+func refreshes(c store.Client) bool { return slices.Contains(c.GrantTypes, oauth.RefreshToken) }
 
 // offline lets a refresh token be issued: the client uses the grant, and every API
 // allows it.
 func offline(c store.Client, apis []store.API) bool {
-	return slices.Contains(c.GrantTypes, oauth.RefreshToken) &&
-		!slices.ContainsFunc(apis, func(api store.API) bool { return !api.AllowOfflineAccess })
+	return refreshes(c) && !slices.ContainsFunc(apis, func(api store.API) bool { return !api.AllowOfflineAccess })
+}
+
+// Refreshable reports whether the scope brings a refresh token.
+func Refreshable(scope oauth.Scope) bool {
+	return scope.Has(oauth.OfflineAccess) || scope.Has(oauth.OnlineAccess)
+}
+
+// LoginEnded reports whether the not_before of the client, or of the server, ends
+// what a login at authTime began. That of the person is the person's own: see
+// store.User.Ended.
+func LoginEnded(c store.Client, settings store.Settings, authTime time.Time) bool {
+	before := func(t time.Time) bool { return !t.IsZero() && authTime.UnixMilli() < t.UnixMilli() }
+	return before(c.NotBefore) || before(settings.NotBefore)
 }
 
 // A Format is what the APIs of a token say of it.
@@ -141,7 +247,7 @@ func longestLifetime(apis []store.API) time.Duration {
 // replay is seen and can still revoke them.
 func GrantEnds(c store.Client, apis []store.API, scope oauth.Scope, now time.Time) (end, kept time.Time) {
 	end = now.Add(CodeLifetime)
-	if scope.Has(oauth.OfflineAccess) || scope.Has(oauth.OnlineAccess) {
+	if Refreshable(scope) {
 		end = now.Add(time.Duration(c.Refresh.Lifetime) * time.Second)
 	}
 	return end, end.Add(longestLifetime(apis))

@@ -40,6 +40,11 @@ type Token struct {
 	UsersTable string `env:"USERS_TABLE,notEmpty"`
 	// GrantsTable names the table of everything that expires.
 	GrantsTable string `env:"GRANTS_TABLE,notEmpty"`
+	// MACKey is the ARN of the KMS key (HMAC_256) that nonces for DPoP are made with.
+	MACKey string `env:"MAC_KEY,notEmpty"`
+	// SecretsKey is the ARN of the KMS key that the secrets of client_secret_jwt
+	// are encrypted under. Empty means that no client uses that method.
+	SecretsKey string `env:"SECRETS_KEY"`
 	// TokenPath is the owner's path of the token endpoint.
 	TokenPath string `env:"TOKEN_PATH" envDefault:"/oauth/token"`
 }
@@ -62,6 +67,8 @@ type Userinfo struct {
 	UsersTable string `env:"USERS_TABLE,notEmpty"`
 	// GrantsTable names the table of everything that expires.
 	GrantsTable string `env:"GRANTS_TABLE,notEmpty"`
+	// MACKey is the ARN of the KMS key (HMAC_256) that nonces for DPoP are made with.
+	MACKey string `env:"MAC_KEY,notEmpty"`
 }
 
 // Discovery is the environment of the discovery function.
@@ -209,7 +216,7 @@ func checkPath(path string) error {
 		return nil
 	case !paths.MatchString(path) || strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../"):
 		return fmt.Errorf("TOKEN_PATH %q is not a path such as /oauth2/token", path)
-	case path == "/authorize" || path == "/userinfo" || strings.HasPrefix(path, "/.well-known/"):
+	case slices.Contains([]string{"/authorize", "/userinfo", "/oauth/revoke", "/oauth/introspect"}, path) || strings.HasPrefix(path, "/.well-known/"):
 		return fmt.Errorf("TOKEN_PATH %q is the path of another endpoint", path)
 	default:
 		return nil

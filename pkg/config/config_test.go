@@ -25,21 +25,25 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Token{Common: Common{Log: "info", ConfigTable: "c"}, UsersTable: "u", GrantsTable: "g", TokenPath: "/oauth/token"}
+	want := Token{Common: Common{Log: "info", ConfigTable: "c"}, UsersTable: "u", GrantsTable: "g", MACKey: "arn:m", TokenPath: "/oauth/token"}
 	if token != want || !enabled(token.Common, slog.LevelInfo) || enabled(token.Common, slog.LevelDebug) {
 		t.Errorf("token = %+v", token)
 	}
 	// A template cannot leave a variable out; it sets it empty.
-	empty, err := read[Token](tables("ISSUER=", "LOG=", "TOKEN_PATH="))
+	empty, err := read[Token](tables("ISSUER=", "LOG=", "TOKEN_PATH=", "SECRETS_KEY="))
 	if err != nil || empty != want {
 		t.Errorf("empty variables: %+v, %v", empty, err)
+	}
+	withSecrets, err := read[Token](tables("SECRETS_KEY=arn:s"))
+	if want.SecretsKey = "arn:s"; err != nil || withSecrets != want {
+		t.Errorf("token = %+v, %v", withSecrets, err)
 	}
 	authorize, err := read[Authorize](tables("ISSUER=https://login.example.com/", "LOG=debug"))
 	if err != nil || authorize.MACKey != "arn:m" || authorize.Issuer != "https://login.example.com/" || !enabled(authorize.Common, slog.LevelDebug) {
 		t.Errorf("authorize = %+v, %v", authorize, err)
 	}
-	if _, err := read[Userinfo](tables()); err != nil {
-		t.Error(err)
+	if userinfo, err := read[Userinfo](tables()); err != nil || userinfo.MACKey != "arn:m" {
+		t.Errorf("userinfo = %+v, %v", userinfo, err)
 	}
 	if _, err := read[Discovery](tables()); err != nil {
 		t.Error(err)
@@ -71,6 +75,13 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	for _, name := range []string{"ISSUER", "LOG", "CONFIG_TABLE", "USERS_TABLE", "GRANTS_TABLE", "MAC_KEY"} {
 		if n := strings.Count(err.Error(), name); n != 1 {
 			t.Errorf("%s is named %d times in:\n%v", name, n, err)
+		}
+	}
+	_, token := read[Token](tables("MAC_KEY="))
+	_, userinfo := read[Userinfo](tables("MAC_KEY="))
+	for _, err := range []error{token, userinfo} {
+		if err == nil || !strings.Contains(err.Error(), "MAC_KEY") {
+			t.Errorf("without a MAC_KEY: %v", err)
 		}
 	}
 	_, err = read[Local](env.Options{Environment: map[string]string{"PORT": "http", "TLS_CERT": "x", "TOKEN_PATH": "token", "ISSUER": "http://localhost/"}})
@@ -142,23 +153,25 @@ func TestIssuer(t *testing.T) {
 
 func TestTokenPath(t *testing.T) {
 	for path, want := range map[string]bool{
-		"/oauth2/token":  true,
-		"/x":             true,
-		"oauth2/token":   false,
-		"//host/token":   false,
-		"/":              false,
-		"/token/":        false,
-		"/token?x":       false,
-		"/token#x":       false,
-		"/{proxy+}":      false,
-		"/a%20b":         false,
-		"/a b":           false,
-		"/../token":      false,
-		"/token/..":      false,
-		"/authorize":     false,
-		"/userinfo":      false,
-		"/.well-known/x": false,
-		"/oauth/token":   true,
+		"/oauth2/token":     true,
+		"/x":                true,
+		"oauth2/token":      false,
+		"//host/token":      false,
+		"/":                 false,
+		"/token/":           false,
+		"/token?x":          false,
+		"/token#x":          false,
+		"/{proxy+}":         false,
+		"/a%20b":            false,
+		"/a b":              false,
+		"/../token":         false,
+		"/token/..":         false,
+		"/authorize":        false,
+		"/userinfo":         false,
+		"/oauth/revoke":     false,
+		"/oauth/introspect": false,
+		"/.well-known/x":    false,
+		"/oauth/token":      true,
 	} {
 		if err := checkPath(path); (err == nil) != want {
 			t.Errorf("%q: %v", path, err)

@@ -25,7 +25,7 @@ const CodeLifetime = 60 * time.Second
 func MayUseGrant(c store.Client, settings store.Settings, grantType string) error {
 	legacy := grantType == oauth.Password || grantType == oauth.PasswordRealm
 	if !slices.Contains(c.GrantTypes, grantType) || legacy && !settings.LegacyPassword {
-		return oauth.UnauthorizedClient.Errorf("The client is not allowed to use the grant type %s.", grantType).Named(oauth.CaseGrantType).About(grantType).About(grantType)
+		return oauth.UnauthorizedClient.Errorf("The client is not allowed to use the grant type %s.", grantType).Named(oauth.CaseGrantType).About(grantType)
 	}
 	return nil
 }
@@ -172,7 +172,7 @@ func leaveOf(api store.API, policy string, grants map[string][]string) (leave, e
 	case policy == store.AllowAll:
 		return leave{api, valuesOf(api)}, nil
 	case policy == store.RequireGrant && ok:
-		return leave{api, granted}, nil
+		return leave{api, valuesOf(api).Intersect(granted)}, nil
 	default:
 		return leave{}, oauth.InvalidTarget.Errorf("The client may not have tokens for the audience %s.", api.Identifier).
 			Named(oauth.CaseClientGrant).About(api.Identifier)

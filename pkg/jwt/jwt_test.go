@@ -261,10 +261,26 @@ func TestVerifyRefusesForgeries(t *testing.T) {
 			}
 		})
 	}
-	// The algorithm is the key's: RFC 8725 §3.1.
-	h.keys[0].Algorithm = "PS256"
-	if err := jwt.Verify(t.Context(), h, good, want, &struct{}{}); err == nil {
-		t.Error("a key for PS256 verifies RS256")
+	// The algorithm is the key's: RFC 8725 §3.1. Both signatures are by the one RSA
+	// key, and good by the algorithm that their header names.
+	input = encode(header(map[string]any{"alg": "PS256"})) + "." + parts[1]
+	digest := sha256.Sum256([]byte(input))
+	signature, err := rsa.SignPSS(rand.Reader, h.private[key.ID], crypto.SHA256, digest[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pss := input + "." + base64.RawURLEncoding.EncodeToString(signature)
+	for _, test := range []struct {
+		algorithm, token string
+		accepted         bool
+	}{
+		{jwt.RS256, good, true}, {jwt.RS256, pss, false}, {jwt.PS256, pss, true}, {jwt.PS256, good, false},
+		{jwt.ES256, good, false}, {jwt.ES256, pss, false}, {"none", good, false}, {"", good, false},
+	} {
+		h.keys[0].Algorithm = test.algorithm
+		if err := jwt.Verify(t.Context(), h, test.token, want, &struct{}{}); (err == nil) != test.accepted {
+			t.Errorf("a key for %q: %v", test.algorithm, err)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -259,21 +260,23 @@ func verify(token string, document []byte) error {
 		if (jwk.Kty == "EC") != (jwk.Alg == "ES256") || jwk.Use != "sig" || header.Alg != jwk.Alg || header.Typ != "at+jwt" {
 			return fmt.Errorf("header %+v, JWK %+v", header, jwk)
 		}
-		var ints []*big.Int
+		var raw [][]byte
 		for _, number := range numbers {
 			n, err := decode(number)
 			if err != nil {
 				return err
 			}
-			ints = append(ints, new(big.Int).SetBytes(n))
+			raw = append(raw, n)
 		}
 		signature, err := decode(parts[2])
 		if err != nil {
 			return err
 		}
-		var public crypto.PublicKey = &rsa.PublicKey{N: ints[0], E: int(ints[1].Int64())}
+		var public crypto.PublicKey = &rsa.PublicKey{N: new(big.Int).SetBytes(raw[0]), E: int(new(big.Int).SetBytes(raw[1]).Int64())}
 		if jwk.Kty == "EC" {
-			public = &ecdsa.PublicKey{Curve: elliptic.P256(), X: ints[0], Y: ints[1]}
+			if public, err = ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, raw[0], raw[1])); err != nil {
+				return err
+			}
 		}
 		digest := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
 		return check(jwk.Alg, public, digest[:], signature)

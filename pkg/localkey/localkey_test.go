@@ -204,12 +204,12 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	var good []string
-	for _, make := range []func() (any, error){
+	for _, generate := range []func() (any, error){
 		func() (any, error) { return rsa.GenerateKey(rand.Reader, 2048) },
 		func() (any, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) },
 		func() (any, error) { return ecdsa.GenerateKey(elliptic.P384(), rand.Reader) },
 	} {
-		private, err := make()
+		private, err := generate()
 		if err != nil {
 			t.Fatal(err)
 		}

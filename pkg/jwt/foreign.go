@@ -1,0 +1,193 @@
+// JWTs of others: those that a client or a foreign issuer signs, with a key or a
+// secret of its own (RFC 7515, RFC 7517, RFC 8725 §3.1).
+
+package jwt
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"encoding/base64"
+	stdjson "encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json" // takes names as they are spelled, and no member twice
+)
+
+const (
+	// MaxForeign is the longest JWT of others that we read, in bytes.
+	MaxForeign = 16 << 10
+
+	// minRSA is from RFC 7518 §3.3: "A key of size 2048 bits or larger MUST be used".
+	minRSA = 2048
+	// maxRSA bounds what a verification may cost.
+	maxRSA = 8192
+	// maxTried bounds how many keys a JWT without a kid is tried with.
+	maxTried = 16
+)
+
+// ErrUnknownKey says that the set has no key of the kid: a newer one may have.
+var ErrUnknownKey = errors.New("jwt: no such key")
+
+// SymmetricAlgorithms are those of a shared secret (RFC 7518 §3.2).
+func SymmetricAlgorithms() []string { return []string{"HS256", "HS384", "HS512"} }
+
+// AsymmetricAlgorithms are those of others' public keys (RFC 7518 §3.3 to §3.5,
+// RFC 8037 §3.1).
+func AsymmetricAlgorithms() []string {
+	return []string{RS256, "RS384", "RS512", PS256, "PS384", "PS512", ES256, "ES384", "ES512", "EdDSA"}
+}
+
+// An Unproven is a JWT as it was read. Nothing of it counts before ProveByKeys or
+// ProveBySecret has said so.
+type Unproven struct {
+	Type      string // the typ header, "" for none
+	KeyID     string
+	Algorithm string
+
+	jws *jose.JSONWebSignature
+}
+
+// Read reads a compact JWT that is signed by one of the algorithms: none is never
+// one of them.
+func Read(token string, algorithms []string) (Unproven, error) {
+	if len(token) > MaxForeign {
+		return Unproven{}, fmt.Errorf("jwt: the token is longer than %d bytes", MaxForeign)
+	}
+	for part := range strings.SplitSeq(token, ".") {
+		if _, err := decode(part); err != nil {
+			return Unproven{}, err
+		}
+	}
+	var allowed []jose.SignatureAlgorithm
+	for _, a := range algorithms {
+		if slices.Contains(SymmetricAlgorithms(), a) || slices.Contains(AsymmetricAlgorithms(), a) {
+			allowed = append(allowed, jose.SignatureAlgorithm(a))
+		}
+	}
+	jws, err := jose.ParseSignedCompact(token, allowed)
+	if err != nil {
+		return Unproven{}, fmt.Errorf("jwt: %w", err)
+	}
+	header := jws.Signatures[0].Protected
+	typ := ""
+	if value, set := header.ExtraHeaders[jose.HeaderType]; set {
+		text, ok := value.(string)
+		if !ok {
+			return Unproven{}, errors.New("jwt: typ is no string")
+		}
+		typ = text
+	}
+	return Unproven{Type: typ, KeyID: header.KeyID, Algorithm: header.Algorithm, jws: jws}, nil
+}
+
+// decode reads base64url (RFC 7515 §2), which has no padding, no line breaks and
+// one form for each content; Go's decoder passes over line breaks.
+func decode(part string) ([]byte, error) {
+	if strings.ContainsAny(part, "\r\n") {
+		return nil, errors.New("jwt: a line break in the token")
+	}
+	decoded, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	if err != nil {
+		return nil, fmt.Errorf("jwt: %w", err)
+	}
+	return decoded, nil
+}
+
+// Claims decodes the claims. A member that is repeated, or that is spelled in
+// another case, is not what it looks like: the first is refused, the second another.
+func (u Unproven) Claims(dst any) error {
+	if err := json.Unmarshal(u.jws.UnsafePayloadWithoutVerification(), dst); err != nil {
+		return fmt.Errorf("jwt: claims: %w", err)
+	}
+	return nil
+}
+
+// ProveByKeys checks the signature by the public keys of whoever is to have signed.
+//
+// A JWT with a kid counts by the keys of that kid alone; ErrUnknownKey if there is
+// none. One without is tried with each key of the algorithm's type. In both, a key
+// that names an alg counts for that alg only.
+func (u Unproven) ProveByKeys(keys []jose.JSONWebKey) error {
+	named := slices.ContainsFunc(keys, func(k jose.JSONWebKey) bool { return k.KeyID == u.KeyID })
+	if u.KeyID != "" && !named {
+		return fmt.Errorf("%w: kid %.64q", ErrUnknownKey, u.KeyID)
+	}
+	tried := 0
+	for _, k := range keys {
+		if u.KeyID != "" && k.KeyID != u.KeyID || !fits(k, u.Algorithm) || tried == maxTried {
+			continue
+		}
+		tried++
+		if _, err := u.jws.Verify(k.Key); err == nil {
+			return nil
+		}
+	}
+	if u.KeyID == "" {
+		// A newer set may have the key that it does not name.
+		return fmt.Errorf("%w: none of %d keys has made the %s signature", ErrUnknownKey, tried, u.Algorithm)
+	}
+	return fmt.Errorf("jwt: no key with kid %.64q has made the %s signature", u.KeyID, u.Algorithm)
+}
+
+// ProveBySecret checks the MAC by a shared secret. RFC 7518 §3.2: "A key of the same
+// size as the hash output [...] or larger MUST be used".
+func (u Unproven) ProveBySecret(secret []byte) error {
+	if !slices.Contains(SymmetricAlgorithms(), u.Algorithm) {
+		return fmt.Errorf("jwt: %s takes no secret", u.Algorithm)
+	}
+	if _, err := u.jws.Verify(secret); err != nil {
+		return fmt.Errorf("jwt: %w", err)
+	}
+	return nil
+}
+
+// ReadKeySet reads a JWK Set (RFC 7517 §5). Keys that cannot verify a signature are
+// passed over: those of a kind we do not know, too short ones, those for
+// encryption, and secret and private ones, which prove nothing once they are
+// published. It is an error if none is left.
+func ReadKeySet(document []byte) ([]jose.JSONWebKey, error) {
+	var set struct {
+		Keys []stdjson.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(document, &set); err != nil {
+		return nil, fmt.Errorf("jwt: key set: %w", err)
+	}
+	var keys []jose.JSONWebKey
+	for _, raw := range set.Keys {
+		var k jose.JSONWebKey
+		if json.Unmarshal(raw, &k) == nil && (k.Use == "" || k.Use == "sig") &&
+			slices.ContainsFunc(AsymmetricAlgorithms(), func(a string) bool { return fits(k, a) }) {
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("jwt: the key set has no key that can verify")
+	}
+	return keys, nil
+}
+
+// fits reports whether a key may verify by an algorithm. A secret fits none: RFC
+// 8725 §2.1 tells of public keys that were taken for shared secrets.
+func fits(k jose.JSONWebKey, algorithm string) bool {
+	if k.Algorithm != "" && k.Algorithm != algorithm {
+		return false
+	}
+	switch public := k.Key.(type) {
+	case *rsa.PublicKey:
+		size := public.N.BitLen()
+		return minRSA <= size && size <= maxRSA && (strings.HasPrefix(algorithm, "RS") || strings.HasPrefix(algorithm, "PS"))
+	case *ecdsa.PublicKey:
+		curve, known := map[string]elliptic.Curve{ES256: elliptic.P256(), "ES384": elliptic.P384(), "ES512": elliptic.P521()}[algorithm]
+		return known && public.Curve == curve
+	case ed25519.PublicKey:
+		return algorithm == "EdDSA"
+	default:
+		return false
+	}
+}

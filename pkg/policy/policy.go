@@ -72,7 +72,7 @@ func ClientScope(c store.Client, apis []store.API, asked oauth.Scope) (oauth.Sco
 	if len(asked) == 0 {
 		return all.within(unasked), nil
 	}
-	if granted := all.within(asked); len(granted) < len(asked) {
+	if !asked.Within(all.within(asked)) {
 		return nil, oauth.InvalidScope.Errorf("The scope goes beyond what the client may have of the audience.")
 	}
 	return asked, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -185,6 +186,55 @@ func prefixed(prefix string, lines []string) []string {
 		all = append(all, prefix+line)
 	}
 	return all
+}
+
+// What the stack has of more keys is registered, each for its algorithm; a stack
+// without them has no such outputs.
+func TestImportKeys(t *testing.T) {
+	a := newAccount(t)
+	arns := map[string]string{jwt.RS256: a.key}
+	for algorithm, spec := range map[string]string{jwt.PS256: kmstest.RSA2048, jwt.ES256: kmstest.P256} {
+		arn, err := a.kms.Create(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		arns[algorithm] = arn
+	}
+	base := map[string]string{
+		"ConfigTable": a.store.ConfigTable, "UsersTable": a.store.UsersTable, "SigningKeyArn": a.key, "Issuer": "https://login.example.com/",
+	}
+	more := maps.Clone(base)
+	more["PS256KeyArn"], more["ES256KeyArn"] = arns[jwt.PS256], arns[jwt.ES256]
+	swapped := maps.Clone(base)
+	swapped["ES256KeyArn"] = arns[jwt.PS256]
+	server := httptest.NewServer(stacks(map[string]map[string]string{"first": base, "more": more, "swapped": swapped}))
+	t.Cleanup(server.Close)
+	t.Setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", server.URL)
+
+	if code, out, errs := try(t, "import", "--stack", "swapped"); code != 1 || out != "" || errs != "kmint: "+arns[jwt.PS256]+" cannot be the ES256 signing key: keys: a key for ES256 is an EC key on P-256\n" {
+		t.Errorf("a key of another kind: exit %d\n%s%s", code, out, errs)
+	}
+	if out := good(t, "import", "--stack", "first"); strings.Count(out, "signing key") != 1 {
+		t.Error(out)
+	}
+	out := good(t, "import", "--stack", "more")
+	for _, want := range []string{"unchanged RS256 signing key ", "created PS256 signing key ", "created ES256 signing key "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if out := good(t, a.flags("--ps256-key", arns[jwt.PS256], "--es256-key", arns[jwt.ES256])...); strings.Count(out, "unchanged ") != 4 || strings.Contains(out, "created") {
+		t.Errorf("named by flags:\n%s", out)
+	}
+	registry, err := a.store.Registry(t.Context())
+	if err != nil || len(registry.Keys) != 3 || registry.Keys[0].Algorithm != jwt.RS256 {
+		t.Fatalf("%+v %v", registry, err)
+	}
+	for _, k := range registry.Keys {
+		if k.Reference != arns[k.Algorithm] || k.State != store.KeyActive {
+			t.Errorf("%+v", k)
+		}
+	}
 }
 
 // The first key was rotated away: an import leaves what signs now alone.

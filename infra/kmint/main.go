@@ -7,9 +7,9 @@
 //
 //	kmint import --stack NAME --seed FILE [--dry-run]
 //
-// registers the stack's first signing key, writes the issuer record and imports
-// a configuration file. Instead of a stack, or to differ from it, tables, key and
-// issuer can be named; the SDK's own variables name region, credentials and, for
+// registers the stack's signing keys, one for each algorithm, writes the issuer
+// record and imports a configuration file. Instead of a stack, or to differ from it,
+// tables, keys and issuer can be named; the SDK's own variables name region, credentials and, for
 // other endpoints than AWS, AWS_ENDPOINT_URL_DYNAMODB and the like.
 package main
 
@@ -27,7 +27,7 @@ import (
 const usage = `usage: kmint import [flags]
        kmint check --seed FILE
 
-import registers the first signing key, writes the issuer record and imports a
+import registers the signing keys, writes the issuer record and imports a
 configuration file. Done twice, the second time writes nothing. check looks at
 such a file, and needs no AWS.
 `

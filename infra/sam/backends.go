@@ -19,9 +19,9 @@ type backends struct {
 	// DynamoDB and KMS are their addresses.
 	DynamoDB, KMS string
 	Tables        ddb.Tables
-	// MACKey is the ARN of the HMAC_256 key.
-	MACKey string
-	stops  []func() error
+	// MACKey is the ARN of the HMAC_256 key, SecretsKey of the one that encrypts.
+	MACKey, SecretsKey string
+	stops              []func() error
 }
 
 // Stop ends them.
@@ -52,12 +52,17 @@ func startBackends(ctx context.Context, root string) (_ *backends, err error) {
 	}
 
 	keys := kmstest.New()
-	signingKey, err := keys.Create(kmstest.RSA2048)
-	if err != nil {
-		return nil, err
-	}
-	if b.MACKey, err = keys.Create(kmstest.HMAC256); err != nil {
-		return nil, err
+	var signingKey, ps256Key, es256Key string
+	for _, k := range []struct {
+		arn  *string
+		spec string
+	}{
+		{&signingKey, kmstest.RSA2048}, {&ps256Key, kmstest.RSA2048}, {&es256Key, kmstest.P256},
+		{&b.MACKey, kmstest.HMAC256}, {&b.SecretsKey, kmstest.Symmetric},
+	} {
+		if *k.arn, err = keys.Create(k.spec); err != nil {
+			return nil, err
+		}
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -69,7 +74,7 @@ func startBackends(ctx context.Context, root string) (_ *backends, err error) {
 
 	seed := exec.CommandContext(ctx, "go", "run", "./infra/kmint", "import",
 		"--config-table", b.Tables.Config, "--users-table", b.Tables.Users,
-		"--signing-key", signingKey, "--issuer", issuer, "--seed", "infra/examples/seed.json")
+		"--signing-key", signingKey, "--ps256-key", ps256Key, "--es256-key", es256Key, "--secrets-key", b.SecretsKey, "--issuer", issuer, "--seed", "infra/examples/seed.json")
 	seed.Dir = root
 	seed.Env = append(os.Environ(), "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
 		"AWS_ENDPOINT_URL_DYNAMODB="+b.DynamoDB, "AWS_ENDPOINT_URL_KMS="+b.KMS)

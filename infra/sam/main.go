@@ -111,6 +111,7 @@ func start(ctx context.Context, c cli) (_ *setup, err error) {
 		"USERS_TABLE":  b.Tables.Users,
 		"GRANTS_TABLE": b.Tables.Grants,
 		"MAC_KEY":      b.MACKey,
+		"SECRETS_KEY":  b.SecretsKey,
 	}
 	for variable, service := range map[string]string{"AWS_ENDPOINT_URL_DYNAMODB": b.DynamoDB, "AWS_ENDPOINT_URL_KMS": b.KMS} {
 		address, stop, err := expose(service, s.Engine)

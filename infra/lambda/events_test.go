@@ -260,7 +260,7 @@ func leaks(lines, secrets []string) string {
 func (r *rig) expiredToken(t *testing.T) string {
 	t.Helper()
 	signer := signer{kms.Signer{Client: kms.NewClient(r.kmsConfig())}, r.signingKey}
-	expired, err := jwt.Sign(t.Context(), signer, jwt.TypAccessToken, token.AccessToken{
+	expired, err := jwt.Sign(t.Context(), signer, jwt.Choice{}, jwt.TypAccessToken, token.AccessToken{
 		Issuer: issuer, Subject: "demo-user", Audience: jwt.Audience{token.UserinfoAudience(issuer)},
 		Expiry: 1_700_086_400, IssuedAt: 1_700_000_000, ID: "0000000000000000000000000000000000000000000", ClientID: "demo-web", Scope: "openid",
 	})

@@ -154,10 +154,10 @@ type signer struct {
 
 var _ jwt.Signer = signer{}
 
-func (s signer) SigningKey(ctx context.Context) (jwt.Key, error) {
+func (s signer) SigningKey(ctx context.Context, _ jwt.Choice) (jwt.Key, error) {
 	public, err := s.PublicKey(ctx, s.arn)
 	if err != nil {
 		return jwt.Key{}, err
 	}
-	return keys.New(public, s.arn)
+	return keys.New(jwt.RS256, public, s.arn)
 }

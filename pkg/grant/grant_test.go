@@ -107,7 +107,7 @@ func open(t *testing.T) *house {
 	h.must(h.store.PutUser(t.Context(), store.User{Subject: "u", Username: "u", Profile: map[string]any{"email": "u@example.com"}}))
 	public, err := h.keys.PublicKey(t.Context(), localkey.Reference)
 	h.must(err)
-	key, err := keys.New(public, localkey.Reference)
+	key, err := keys.New(jwt.RS256, public, localkey.Reference)
 	h.must(err)
 	_, err = keys.First(t.Context(), h.store, key, h.now)
 	h.must(err)

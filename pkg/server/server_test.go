@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kmint/pkg/bolt"
+	"kmint/pkg/jwt"
 	"kmint/pkg/keys"
 	"kmint/pkg/localkey"
 	"kmint/pkg/seed"
@@ -52,7 +53,7 @@ func build(t *testing.T) http.Handler {
 	must(err)
 	public, err := local.PublicKey(t.Context(), localkey.Reference)
 	must(err)
-	key, err := keys.New(public, localkey.Reference)
+	key, err := keys.New(jwt.RS256, public, localkey.Reference)
 	must(err)
 	_, err = keys.First(t.Context(), db, key, time.Now())
 	must(err)

@@ -30,6 +30,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"kmint/pkg/bolt"
+	"kmint/pkg/jwt"
 	"kmint/pkg/keys"
 	"kmint/pkg/localkey"
 	"kmint/pkg/oauth"
@@ -82,7 +83,7 @@ func build(dir string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := keys.New(public, localkey.Reference)
+	key, err := keys.New(jwt.RS256, public, localkey.Reference)
 	if err != nil {
 		return nil, err
 	}

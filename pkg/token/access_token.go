@@ -61,7 +61,7 @@ func accessToken(iss string, a Authorization, now time.Time) AccessToken {
 		Issuer:       iss,
 		Subject:      a.Subject,
 		Audience:     slices.Clone(a.Audience),
-		Expiry:       now.Add(a.Format.Lifetime).Unix(),
+		Expiry:       now.Add(a.lifetime(a.Format.Lifetime, now)).Unix(),
 		IssuedAt:     now.Unix(),
 		ID:           oauth.NewID(),
 		ClientID:     a.ClientID,

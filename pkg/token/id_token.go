@@ -25,6 +25,8 @@ type IDToken struct {
 	AuthTime int64        `json:"auth_time"`
 	// SessionID is the sid, "" for none.
 	SessionID string `json:"sid"`
+	// Actor is who acts for the subject (RFC 8693 §4.1), nil for nobody.
+	Actor map[string]any `json:"act"`
 }
 
 // id mints the ID token.
@@ -39,7 +41,7 @@ func idToken(iss string, a Authorization, person map[string]any, now time.Time) 
 	claims["iss"] = iss
 	claims["sub"] = a.Subject
 	claims["aud"] = a.ClientID
-	claims["exp"] = now.Add(IDTokenLifetime).Unix()
+	claims["exp"] = now.Add(a.lifetime(IDTokenLifetime, now)).Unix()
 	claims["iat"] = now.Unix()
 	claims["auth_time"] = a.Person.AuthTime.Unix()
 	if a.Person.Nonce != "" {
@@ -47,6 +49,10 @@ func idToken(iss string, a Authorization, person map[string]any, now time.Time) 
 	}
 	if a.Person.SessionID != "" {
 		claims["sid"] = a.Person.SessionID
+	}
+	// RFC 8693 §4.1: whoever is told of the subject is told of the actor too.
+	if a.Actor != nil {
+		claims["act"] = a.Actor
 	}
 	return claims
 }

@@ -41,6 +41,9 @@ type Authorization struct {
 	// Claims are the owner's own claims in the access token that no person has to
 	// be read for.
 	Claims map[string]any
+	// NotAfter ends every token, however long such a token lives otherwise; zero for
+	// no such end.
+	NotAfter time.Time
 	// Person is nil where nobody has logged in.
 	Person *Person
 	// Only is the one type of token to mint (RFC 8693 §3), "" for the access token
@@ -145,7 +148,15 @@ func (i Issuer) Issue(ctx context.Context, a Authorization) (oauth.TokenResponse
 	if err := work.Wait(); err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	return a.response(accessToken, idToken), nil
+	return a.response(accessToken, idToken, now), nil
+}
+
+// lifetime is the whole seconds that a token of that lifetime has.
+func (a Authorization) lifetime(of time.Duration, now time.Time) time.Duration {
+	if !a.NotAfter.IsZero() {
+		of = min(of, a.NotAfter.Sub(now))
+	}
+	return of.Truncate(time.Second)
 }
 
 func (a Authorization) wantsAccess() bool {
@@ -156,18 +167,18 @@ func (a Authorization) wantsID() bool {
 	return a.Person != nil && (a.Only == "" && a.Scope.Has(oauth.OpenID) || a.Only == oauth.IDTokenType)
 }
 
-func (a Authorization) response(access, id string) oauth.TokenResponse {
+func (a Authorization) response(access, id string, now time.Time) oauth.TokenResponse {
 	response := oauth.TokenResponse{
 		AccessToken: access,
 		TokenType:   oauth.Bearer,
-		ExpiresIn:   int64(a.Format.Lifetime / time.Second),
+		ExpiresIn:   int64(a.lifetime(a.Format.Lifetime, now) / time.Second),
 		IDToken:     id,
 		Scope:       a.Scope.String(),
 	}
 	switch {
 	case a.Only == oauth.IDTokenType:
 		response.AccessToken, response.IDToken = id, ""
-		response.TokenType, response.ExpiresIn = oauth.NA, int64(IDTokenLifetime/time.Second)
+		response.TokenType, response.ExpiresIn = oauth.NA, int64(a.lifetime(IDTokenLifetime, now)/time.Second)
 	case !a.wantsAccess():
 		response.TokenType, response.ExpiresIn = oauth.NA, 0
 	case a.Key != "":

@@ -133,17 +133,17 @@ func TestAnswers(t *testing.T) {
 		"a redirect that is JSON": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "https://other.example/")
 			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(307)
+			w.WriteHeader(http.StatusTemporaryRedirect)
 			w.Write([]byte(document))
 		}, "refused"},
 		"not found": {http.NotFound, "refused"},
 		"created": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(201)
+			w.WriteHeader(http.StatusCreated)
 			w.Write([]byte(document))
 		}, "refused"},
-		"ill":                {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, "unavailable"},
-		"busy":               {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, "unavailable"},
+		"ill":                {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, "unavailable"},
+		"busy":               {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }, "unavailable"},
 		"a line that breaks": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "unavailable"},
 		"a body that breaks": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -294,7 +294,7 @@ func TestMemory(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case ill.Load():
-			w.WriteHeader(503)
+			w.WriteHeader(http.StatusServiceUnavailable)
 		case gone.Load():
 			http.NotFound(w, r)
 		default:
@@ -336,7 +336,7 @@ func TestRefresh(t *testing.T) {
 	var ill atomic.Bool
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if ill.Load() {
-			w.WriteHeader(503)
+			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
 		write("application/json", document)(w, r)
@@ -428,7 +428,7 @@ func TestCache(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				if test.ill {
-					w.WriteHeader(503)
+					w.WriteHeader(http.StatusServiceUnavailable)
 					return
 				}
 				write("application/json", document)(w, r)

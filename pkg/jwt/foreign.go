@@ -12,8 +12,10 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/json" // takes names as they are spelled, and no member twice
@@ -22,6 +24,10 @@ import (
 const (
 	// MaxForeign is the longest JWT of others that we read, in bytes.
 	MaxForeign = 16 << 10
+	// Skew is how far the clock of whoever signs may be ahead of ours: RFC 7519 §4.1.5
+	// speaks of "some small leeway, usually no more than a few minutes". Nothing is
+	// added to an exp.
+	Skew = 30 * time.Second
 
 	// minRSA is from RFC 7518 §3.3: "A key of size 2048 bits or larger MUST be used".
 	minRSA = 2048
@@ -106,6 +112,86 @@ func (u Unproven) Claims(dst any) error {
 		return fmt.Errorf("jwt: claims: %w", err)
 	}
 	return nil
+}
+
+// Registered are the claims of RFC 7519 §4.1.
+type Registered struct {
+	Issuer   string // "" for none, as the others
+	Subject  string
+	Audience Audience
+	ID       string // the jti
+	Period
+}
+
+// Registered reads the registered claims. There must be an exp.
+func (u Unproven) Registered() (Registered, error) {
+	var claims struct {
+		Issuer    string   `json:"iss"`
+		Subject   string   `json:"sub"`
+		Audience  Audience `json:"aud"`
+		ID        string   `json:"jti"`
+		Expiry    *float64 `json:"exp"`
+		NotBefore *float64 `json:"nbf"`
+		IssuedAt  *float64 `json:"iat"`
+	}
+	if err := u.Claims(&claims); err != nil {
+		return Registered{}, err
+	}
+	period, err := periodOf(claims.Expiry, claims.NotBefore, claims.IssuedAt)
+	return Registered{claims.Issuer, claims.Subject, claims.Audience, claims.ID, period}, err
+}
+
+// A Period is when a JWT counts.
+type Period struct {
+	Expiry    time.Time // whole seconds, rounded up
+	NotBefore time.Time // zero for none
+	IssuedAt  time.Time // zero for none
+}
+
+// periodOf reads the claims exp, nbf and iat, nil for none: RFC 7519 §2 lets a
+// NumericDate be a fraction. There must be an exp.
+func periodOf(exp, nbf, iat *float64) (Period, error) {
+	if exp == nil {
+		return Period{}, errors.New("jwt: there is no exp")
+	}
+	var p Period
+	for _, date := range []struct {
+		from *float64
+		to   *time.Time
+		name string
+	}{{exp, &p.Expiry, "exp"}, {nbf, &p.NotBefore, "nbf"}, {iat, &p.IssuedAt, "iat"}} {
+		if date.from == nil {
+			continue
+		}
+		// From 1970 to the year 5138.
+		if !(*date.from > 0 && *date.from < 1e11) {
+			return Period{}, fmt.Errorf("jwt: %s is no date", date.name)
+		}
+		*date.to = time.Unix(int64(math.Ceil(*date.from)), 0)
+	}
+	return p, nil
+}
+
+// Check says why the period is not now, or is longer than most, or nil. Longer is
+// what was made for more, where there is an iat, and what goes on for more; 0 is no
+// bound.
+func (p Period) Check(now time.Time, most time.Duration) error {
+	switch {
+	case !now.Before(p.Expiry):
+		return errors.New("jwt: expired")
+	case p.NotBefore.After(now.Add(Skew)):
+		return errors.New("jwt: not valid yet")
+	case p.IssuedAt.After(now.Add(Skew)):
+		return errors.New("jwt: issued in the future")
+	case p.IssuedAt.After(p.Expiry):
+		return errors.New("jwt: issued after its end")
+	case most != 0 && p.Expiry.After(now.Add(most+Skew)):
+		return fmt.Errorf("jwt: it counts for more than %v from now", most)
+	case most != 0 && !p.IssuedAt.IsZero() && p.Expiry.After(p.IssuedAt.Add(most)):
+		return fmt.Errorf("jwt: it was made for more than %v", most)
+	default:
+		return nil
+	}
 }
 
 // ProveByKeys checks the signature by the public keys of whoever is to have signed.

@@ -33,11 +33,11 @@ func basic(r oauth.Request) (credentials, error) {
 		return credentials{}, refused("the Basic credentials are not form-encoded")
 	}
 	if r.Get("client_secret") != "" {
-		return credentials{}, oauth.InvalidRequest.Errorf("The request authenticates the client by two methods.")
+		return credentials{}, twoMethods()
 	}
 	// A client_id that repeats the authenticated one is no second method.
 	if other := r.Get("client_id"); other != "" && other != id {
 		return credentials{}, oauth.InvalidRequest.Errorf("The client_id is not the authenticated one.")
 	}
-	return credentials{oauth.ClientSecretBasic, id, oauth.Secret(secret)}, nil
+	return credentials{method: oauth.ClientSecretBasic, clientID: id, secret: oauth.Secret(secret)}, nil
 }

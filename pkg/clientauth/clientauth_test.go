@@ -31,6 +31,12 @@ var known = clients{
 	"o:dd":  {ID: "o:dd", AuthMethod: oauth.ClientSecretBasic, SecretDigests: []oauth.Digest{oauth.DigestOf(odd)}},
 	"post":  {ID: "post", AuthMethod: oauth.ClientSecretPost, SecretDigests: []oauth.Digest{oauth.DigestOf("the right secret")}},
 	"none":  {ID: "none", AuthMethod: oauth.None},
+	"both": {ID: "both", AuthMethod: oauth.ClientSecretBasic, SecretDigests: []oauth.Digest{
+		oauth.DigestOf("the new secret"), oauth.DigestOf("the old secret"),
+	}},
+	"both post": {ID: "both post", AuthMethod: oauth.ClientSecretPost, SecretDigests: []oauth.Digest{
+		oauth.DigestOf("the new secret"), oauth.DigestOf("the old secret"),
+	}},
 }
 
 func header(id, secret string) string {
@@ -55,6 +61,12 @@ func TestAuthenticate(t *testing.T) {
 		"basic, unknown client":               {header("nobody", "x"), nil, "", oauth.InvalidClient},
 		"basic, not base64":                   {"Basic !!!", nil, "", oauth.InvalidClient},
 		"another scheme":                      {"Bearer abc", nil, "", oauth.InvalidClient},
+		"basic, the new of two":               {header("both", "the+new+secret"), nil, "both", ""},
+		"basic, the old of two":               {header("both", "the+old+secret"), nil, "both", ""},
+		"basic, neither of two":               {header("both", "the+older+secret"), nil, "", oauth.InvalidClient},
+		"post, the new of two":                {"", url.Values{"client_id": {"both post"}, "client_secret": {"the new secret"}}, "both post", ""},
+		"post, the old of two":                {"", url.Values{"client_id": {"both post"}, "client_secret": {"the old secret"}}, "both post", ""},
+		"post, neither of two":                {"", url.Values{"client_id": {"both post"}, "client_secret": {"the older secret"}}, "", oauth.InvalidClient},
 		"basic by a client of post":           {header("post", "the+right+secret"), nil, "", oauth.InvalidClient},
 		"two methods":                         {header("basic", "the+right+secret"), url.Values{"client_secret": {"x"}}, "", oauth.InvalidRequest},
 		"two clients":                         {header("basic", "the+right+secret"), url.Values{"client_id": {"post"}}, "", oauth.InvalidRequest},
@@ -81,7 +93,12 @@ func TestAuthenticate(t *testing.T) {
 			claim, err := a.Identify(t.Context(), r)
 			var client store.Client
 			if err == nil {
-				client, err = a.Authenticate(claim)
+				var proven clientauth.Authentication
+				proven, err = a.Authenticate(t.Context(), claim)
+				client = proven.Client
+				if len(proven.Uses) != 0 {
+					t.Errorf("uses %v up", proven.Uses)
+				}
 			}
 			var e *oauth.Error
 			switch {

@@ -9,5 +9,5 @@ func post(r oauth.Request) (credentials, error) {
 	if id == "" {
 		return credentials{}, oauth.InvalidRequest.Errorf("The client_id is missing.")
 	}
-	return credentials{oauth.ClientSecretPost, id, oauth.Secret(r.Get("client_secret"))}, nil
+	return credentials{method: oauth.ClientSecretPost, clientID: id, secret: oauth.Secret(r.Get("client_secret"))}, nil
 }

@@ -94,7 +94,10 @@ type Expected struct {
 	// MaxLifetime bounds how long the token counts, from its iat if it has one and from
 	// now; 0 for no bound.
 	MaxLifetime time.Duration
-	Now         time.Time
+	// Check says why the token is not the one that the caller expects, or nil. It is
+	// asked before the keys are; nil for no more to ask. Nothing is proven to it.
+	Check func(Token) error
+	Now   time.Time
 }
 
 // A Token is a JWT that counts. Its typ is the caller's to judge: an access token
@@ -111,8 +114,11 @@ type Token struct {
 // that the token does not count.
 func (v *Verifier) Verify(ctx context.Context, token string, want Expected) (Token, error) {
 	issuer, err := v.Issuers.TrustedIssuer(ctx, want.Issuer)
-	if err != nil {
-		return Token{}, err
+	switch {
+	case errors.Is(err, ErrUntrusted):
+		return Token{}, fmt.Errorf("%w: %.256q", err, want.Issuer)
+	case err != nil:
+		return Token{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	algorithms := jwt.AsymmetricAlgorithms()
 	if len(issuer.Algorithms) > 0 {
@@ -122,8 +128,7 @@ func (v *Verifier) Verify(ctx context.Context, token string, want Expected) (Tok
 	if err != nil {
 		return Token{}, err
 	}
-	// What the token says of itself costs nothing to look at. It counts only once its
-	// signature does.
+	// What it says costs nothing to look at. It counts only once its signature does.
 	found, err := claimed(read, want)
 	if err != nil {
 		return Token{}, err
@@ -170,7 +175,13 @@ func claimed(read jwt.Unproven, want Expected) (Token, error) {
 		return Token{}, err
 	}
 	token := Token{Type: read.Type, Registered: registered}
-	return token, read.Claims(&token.Claims)
+	if err := read.Claims(&token.Claims); err != nil {
+		return Token{}, err
+	}
+	if want.Check != nil {
+		return token, want.Check(token)
+	}
+	return token, nil
 }
 
 // A Source is where a key set is: in a text, or at a URL.

@@ -1,4 +1,4 @@
-// Requests and refusals (RFC 6750).
+// Requests and refusals (RFC 6750; RFC 9449 §7).
 
 package verify
 
@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 
+	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
 )
 
@@ -49,16 +50,19 @@ func (v *Verifier) Require(next http.Handler, scopes ...string) http.Handler {
 // Request judges a request, for those who cannot use Require. The error is an
 // *oauth.Error, for Refuse to write.
 func (v *Verifier) Request(r *http.Request, scopes ...string) (Claims, error) {
-	token, err := bearer(r)
+	token, err := v.presented(r)
 	if err != nil {
 		return Claims{}, err
 	}
-	claims, err := v.Verify(r.Context(), token.Reveal())
+	claims, err := v.verify(r.Context(), token.Reveal())
 	if err != nil {
 		return Claims{}, err
 	}
 	if inBody(r) {
 		return Claims{}, twoMethods()
+	}
+	if err := v.bound(r, claims, token); err != nil {
+		return Claims{}, err
 	}
 	for _, s := range scopes {
 		if !claims.Scope.Has(s) {
@@ -77,8 +81,22 @@ func twoMethods() error {
 	return oauth.InvalidRequest.Errorf("The request sends the access token by two methods.")
 }
 
-// bearer finds the token in the Authorization header (RFC 6750 §2.1).
-func bearer(r *http.Request) (oauth.Secret, error) {
+// bound looks at the key that a token is bound to, if it is, and at the scheme that
+// it came by.
+func (v *Verifier) bound(r *http.Request, claims Claims, token oauth.Secret) error {
+	if !isDPoP(r) {
+		return unbound(claims)
+	}
+	proof, err := v.header(r)
+	if err != nil {
+		return err
+	}
+	return v.prove(r.Context(), claims, token.Reveal(), proof)
+}
+
+// presented finds the token in the Authorization header (RFC 6750 §2.1, RFC 9449
+// §7.1).
+func (v *Verifier) presented(r *http.Request) (oauth.Secret, error) {
 	sent := r.Header.Values("Authorization")
 	query, _ := url.ParseQuery(r.URL.RawQuery) // what can be read of it
 	switch inQuery := query.Has("access_token"); {
@@ -91,9 +109,15 @@ func bearer(r *http.Request) (oauth.Secret, error) {
 	case len(sent) == 0:
 		return "", errNoToken
 	}
-	scheme, _, _ := strings.Cut(sent[0], " ")
-	if strings.EqualFold(scheme, "DPoP") { // RFC 9449 §7.1
-		return "", oauth.InvalidToken.Errorf("This API does not verify DPoP proofs yet; it takes bearer tokens that are not bound to a key.")
+	if isDPoP(r) {
+		_, token, _ := strings.Cut(sent[0], " ")
+		switch token = strings.TrimLeft(token, " "); {
+		case token == "":
+			return "", errNoToken
+		case !v.proves():
+			return "", invalid("this API takes no tokens that are bound to a key")
+		}
+		return oauth.Secret(token), nil
 	}
 	// RFC 6750 §3.1: one who "attempted using an unsupported authentication method"
 	// is told no more than one who sent nothing.
@@ -129,19 +153,23 @@ type failed struct{ err error }
 
 func (f failed) Read([]byte) (int, error) { return 0, f.err }
 
-// Refuse answers a request that Request has refused: the status, the challenge of
-// RFC 6750 §3 with the scopes that were asked for, and a JSON body.
+// Refuse answers a request that Request has refused: the status, the challenges of
+// RFC 6750 §3 and RFC 9449 §7.1 with the scopes that were asked for, and a JSON
+// body.
 func (v *Verifier) Refuse(w http.ResponseWriter, r *http.Request, err error, scopes ...string) {
 	e := oauth.AsError(err)
 	v.log().InfoContext(r.Context(), "verify: refused", slog.String("code", string(e.Code)), slog.String("reason", e.Reason()))
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	status := e.Status()
+	if e.Code == oauth.InvalidDPoPProof {
+		status = http.StatusUnauthorized // RFC 9449 §7.1; the code's own is the token endpoint's
+	}
 	switch {
 	case e.Code == oauth.TemporarilyUnavailable:
 		header.Set("Retry-After", "1")
 	case status < http.StatusInternalServerError:
-		header.Set("WWW-Authenticate", v.challenge(e, scopes))
+		header["Www-Authenticate"] = v.challenges(isDPoP(r), e, scopes)
 	}
 	// RFC 6750 §3.1: "If the request lacks any authentication information [...], the
 	// resource server SHOULD NOT include an error code or other error information."
@@ -164,19 +192,29 @@ func write(w http.ResponseWriter, status int, document any) {
 	_, _ = w.Write(body)
 }
 
-func (v *Verifier) challenge(e *oauth.Error, scopes []string) string {
-	value := "Bearer realm=" + quoted(v.Audience)
+// challenges are one for each scheme that would do. RFC 9449 §7.2 shows the reason
+// in that which was tried.
+func (v *Verifier) challenges(dpop bool, e *oauth.Error, scopes []string) []string {
+	realm := " realm=" + quoted(v.Audience)
 	if v.Resource != "" {
-		value += ", resource_metadata=" + quoted(v.metadataURL()) // RFC 9728 §5.1
+		realm += ", resource_metadata=" + quoted(v.metadataURL()) // RFC 9728 §5.1
 	}
-	if e == errNoToken {
-		return value
+	reason := ""
+	if e != errNoToken {
+		reason = ", error=" + quoted(string(e.Code)) + ", error_description=" + quoted(e.Description)
 	}
-	value += ", error=" + quoted(string(e.Code)) + ", error_description=" + quoted(e.Description)
 	if e.Code == oauth.InsufficientScope {
-		value += ", scope=" + quoted(strings.Join(scopes, " "))
+		reason += ", scope=" + quoted(strings.Join(scopes, " "))
 	}
-	return value
+	algs := ", algs=" + quoted(strings.Join(jwt.ProofAlgorithms(), " "))
+	switch {
+	case !v.proves():
+		return []string{oauth.Bearer + realm + reason}
+	case dpop:
+		return []string{oauth.DPoP + realm + reason + algs}
+	default:
+		return []string{oauth.Bearer + realm + reason, oauth.DPoP + realm + algs}
+	}
 }
 
 // quoted is a quoted-string (RFC 9110 §5.6.4), of printable ASCII alone.

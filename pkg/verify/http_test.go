@@ -64,7 +64,7 @@ func TestAnswers(t *testing.T) {
 		"a token in the form alone":      {read, post(form, "access_token="+token), 401, realm, ""},
 		"no JWT":                         {read, get("/orders", "Bearer x"), 401, realm + `, error="invalid_token", error_description="The access token is refused: it is not a signed JWT."`, "invalid_token"},
 		"two in one header":              {read, get("/orders", good+", "+good), 401, realm + `, error="invalid_token", error_description="The access token is refused: it is not a signed JWT."`, "invalid_token"},
-		"a token as DPoP":                {read, get("/orders", "DPoP "+token), 401, realm + `, error="invalid_token", error_description="This API does not verify DPoP proofs yet; it takes bearer tokens that are not bound to a key."`, "invalid_token"},
+		"a token as DPoP":                {read, get("/orders", "DPoP "+token), 401, realm + `, error="invalid_token", error_description="The access token is refused: this API takes no tokens that are bound to a key."`, "invalid_token"},
 		"too little scope":               {write, get("/orders", good), 403, realm + `, error="insufficient_scope", error_description="The access token was not granted the scope write:orders.", scope="read:orders write:orders"`, "insufficient_scope"},
 		"in the URL":                     {read, get("/orders?access_token=" + token), 400, realm + urlOnly, "invalid_request"},
 		"in the URL, empty":              {read, get("/orders?access_token="), 400, realm + urlOnly, "invalid_request"},
@@ -155,7 +155,7 @@ func TestResourceMetadata(t *testing.T) {
 		w = httptest.NewRecorder()
 		api.ServeMetadata(w, httptest.NewRequest(http.MethodGet, want.path, nil))
 		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/json" ||
-			strings.TrimSpace(w.Body.String()) != `{"resource":"`+resource+`","authorization_servers":["`+issuer+`"],"scopes_supported":["read:orders"],"bearer_methods_supported":["header"]}` {
+			strings.TrimSpace(w.Body.String()) != `{"resource":"`+resource+`","authorization_servers":["`+issuer+`"],"scopes_supported":["read:orders"],"bearer_methods_supported":["header"],"dpop_signing_alg_values_supported":["ES256","ES384","ES512","EdDSA","PS256","PS384","PS512","RS256","RS384","RS512"]}` {
 			t.Errorf("%s: %d %v %s", resource, w.Code, w.Header(), w.Body)
 		}
 		w = httptest.NewRecorder()
@@ -177,6 +177,7 @@ func TestResourceMetadata(t *testing.T) {
 func FuzzRequest(f *testing.F) {
 	forge := newForge(f)
 	api := forge.verifier()
+	api.Resource = audience
 	handler := api.Require(seen, "read:orders")
 	f.Add("Bearer "+forge.token(nil, nil), "a=b", "c=d")
 	f.Add("DPoP x", "access_token=x", "access_token=y")

@@ -298,11 +298,12 @@ func (v *Verifier) check() ([]jose.SignatureAlgorithm, error) {
 			return nil, fmt.Errorf("verify: Resource: %w", err)
 		}
 	}
-	if len(v.Algorithms) == 0 {
-		return []jose.SignatureAlgorithm{jose.RS256}, nil
+	named := v.Algorithms
+	if len(named) == 0 {
+		named = supported()
 	}
 	var algorithms []jose.SignatureAlgorithm
-	for _, name := range v.Algorithms {
+	for _, name := range named {
 		if !slices.Contains(supported(), name) {
 			return nil, fmt.Errorf("verify: Algorithms: %q is none of %s", name, strings.Join(supported(), ", "))
 		}

@@ -5,6 +5,8 @@ package verify
 import (
 	"net/http"
 	"net/url"
+
+	"kmint/pkg/jwt"
 )
 
 // Metadata are the members of RFC 9728 §2 that a Verifier can tell.
@@ -13,6 +15,7 @@ type Metadata struct {
 	AuthorizationServers []string `json:"authorization_servers"`
 	ScopesSupported      []string `json:"scopes_supported,omitempty"`
 	BearerMethods        []string `json:"bearer_methods_supported"`
+	DPoPAlgorithms       []string `json:"dpop_signing_alg_values_supported"`
 }
 
 const wellKnown = "/.well-known/oauth-protected-resource"
@@ -56,5 +59,6 @@ func (v *Verifier) ServeMetadata(w http.ResponseWriter, r *http.Request) {
 		AuthorizationServers: []string{v.Issuer},
 		ScopesSupported:      v.Scopes,
 		BearerMethods:        []string{"header"},
+		DPoPAlgorithms:       jwt.ProofAlgorithms(),
 	})
 }

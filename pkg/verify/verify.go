@@ -18,13 +18,23 @@
 // where a token is missing, wrong or too weak. Who does not use net/http calls
 // Verify with the token alone.
 //
+// # Tokens that are bound to a key
+//
+// A token that is bound to a key (RFC 9449) is never taken as a bearer token: it
+// comes by the scheme DPoP, with a proof of the key. Require verifies both, once it
+// knows the address that its clients use, which each proof names: from Resource, or
+// from RequestURL. The Host header will not do. Whoever runs another API that the
+// same client trusts could hand on here what was sent there, with a Host to match.
+// No proof counts twice: see UseOnce for a program that runs more than once. A token
+// that is bound to a certificate (RFC 8705) is refused.
+//
 // # What it does not do
 //
 // A token is judged by itself: where its grant has been revoked, it counts until it
-// expires all the same. A token that is bound to a key (RFC 9449, RFC 8705) is
-// refused, because proofs of that key are not verified here yet; it is never taken
-// as a bearer token. A token is read from the Authorization header alone, never
-// from the URL or the body.
+// expires all the same. Tokens in Auth0's dialect, and opaque ones, are not of RFC
+// 9068 and are refused. Proofs are asked for no nonce of this API's own (RFC 9449
+// §9). A token is read from the Authorization header alone, never from the URL or
+// the body.
 package verify
 
 import (
@@ -54,13 +64,26 @@ type Verifier struct {
 	// Audience is this API's identifier at the issuer: one of a token's aud.
 	Audience string
 	// Algorithms are the JWS algorithms (RFC 7518 §3.1) that count, of RS256, PS256
-	// and ES256. Empty means RS256 alone.
+	// and ES256. Empty means all three: each key is for one of them.
 	Algorithms []string
 
 	// Resource is this API's address as its clients know it, an https URL without
 	// query and fragment. With it, challenges name the metadata of RFC 9728, which
-	// ServeMetadata serves at MetadataPath. Often, but not always, it is Audience.
+	// ServeMetadata serves at MetadataPath; and tokens that are bound to a key count.
+	// Often, but not always, it is Audience.
 	Resource string
+	// RequestURL is the address of a request as its client knows it, which a DPoP
+	// proof must name (RFC 9449 §4.3), without query and fragment. nil means the
+	// scheme and host of Resource, and the path that was sent. One that stands behind
+	// a proxy that changes paths has to say more. It must not believe the request's
+	// Host, nor a header that anybody can send.
+	RequestURL func(*http.Request) string
+	// UseOnce remembers a DPoP proof, named by 43 characters, at least until then, and
+	// reports whether it was the first to (RFC 9449 §11.1). An error refuses the
+	// request with 503. nil means in memory. Of several programs each would then take
+	// a proof once: they need a store that they share, in which this is one
+	// conditional write.
+	UseOnce func(ctx context.Context, proof string, until time.Time) (first bool, err error)
 	// Scopes are those that the metadata lists. They demand nothing.
 	Scopes []string
 
@@ -80,6 +103,7 @@ type Verifier struct {
 	Log *slog.Logger
 
 	keys cache
+	used memory
 }
 
 // Claims are what a verified access token says (RFC 9068 §2.2).
@@ -96,6 +120,9 @@ type Claims struct {
 	IssuedAt time.Time
 	// AuthTime is when the person logged in. It is zero where nobody did.
 	AuthTime time.Time
+	// Key is the RFC 7638 thumbprint of the key that the token is bound to, "" for a
+	// bearer token.
+	Key string
 
 	payload []byte
 }
@@ -112,12 +139,33 @@ const leeway = 30 * time.Second
 // maxToken is the longest token we look at, in bytes: far more than kmint makes.
 const maxToken = 16 << 10
 
-// Verify judges an access token. The error is always an *oauth.Error: its code is
-// oauth.InvalidToken; oauth.TemporarilyUnavailable where the keys could not be
-// fetched, so that nothing can be said of the token; or oauth.ServerError where a
-// field of the Verifier is wrong. What a caller may read is in its Description; the
-// cause, for the log, is behind Reason.
+// Verify judges an access token that is bound to no key; VerifyBound is for the
+// others. The error is always an *oauth.Error: its code is oauth.InvalidToken;
+// oauth.TemporarilyUnavailable where the keys could not be fetched, so that nothing
+// can be said of the token; or oauth.ServerError where a field of the Verifier is
+// wrong. What a caller may read is in its Description; the cause, for the log, is
+// behind Reason.
 func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
+	claims, err := v.verify(ctx, token)
+	if err == nil {
+		err = unbound(claims)
+	}
+	if err != nil {
+		return Claims{}, err
+	}
+	return claims, nil
+}
+
+// unbound obeys RFC 9449 §7.2: a bound token must not be accepted as a bearer token.
+func unbound(claims Claims) error {
+	if claims.Key != "" {
+		return invalid("it is bound to a key, so it needs the scheme DPoP and a proof")
+	}
+	return nil
+}
+
+// verify is Verify, but for the key.
+func (v *Verifier) verify(ctx context.Context, token string) (Claims, error) {
 	algorithms, err := v.check()
 	if err != nil {
 		return Claims{}, oauth.AsError(err)
@@ -205,17 +253,19 @@ func isAccessToken(typ string) bool {
 // judge looks at the claims of a token whose signature is right (RFC 9068 §4).
 func (v *Verifier) judge(payload []byte) (Claims, error) {
 	var c struct {
-		Issuer       string       `json:"iss"`
-		Subject      string       `json:"sub"`
-		ClientID     string       `json:"client_id"`
-		Audience     jwt.Audience `json:"aud"`
-		Scope        string       `json:"scope"`
-		ID           string       `json:"jti"`
-		Expiry       date         `json:"exp"`
-		IssuedAt     date         `json:"iat"`
-		NotBefore    date         `json:"nbf"`
-		AuthTime     date         `json:"auth_time"`
-		Confirmation any          `json:"cnf"`
+		Issuer    string       `json:"iss"`
+		Subject   string       `json:"sub"`
+		ClientID  string       `json:"client_id"`
+		Audience  jwt.Audience `json:"aud"`
+		Scope     string       `json:"scope"`
+		ID        string       `json:"jti"`
+		Expiry    date         `json:"exp"`
+		IssuedAt  date         `json:"iat"`
+		NotBefore date         `json:"nbf"`
+		AuthTime  date         `json:"auth_time"`
+
+		// The members of RFC 7800 §3.1, and of those after it.
+		Confirmation map[string]any `json:"cnf"`
 	}
 	if err := strict.Unmarshal(payload, &c); err != nil {
 		return Claims{}, invalid("its claims cannot be read").Because(err)
@@ -233,9 +283,10 @@ func (v *Verifier) judge(payload []byte) (Claims, error) {
 		return Claims{}, invalid("it has expired")
 	case c.IssuedAt.After(now.Add(leeway)) || c.NotBefore.After(now.Add(leeway)):
 		return Claims{}, invalid("it is not valid yet")
-	// RFC 9449 §7.2: a bound token must not be accepted as a bearer token.
-	case c.Confirmation != nil:
-		return Claims{}, invalid("it is bound to a key, and this API does not verify proofs of keys yet")
+	}
+	key, _ := c.Confirmation["jkt"].(string)
+	if c.Confirmation != nil && (len(c.Confirmation) != 1 || key == "") {
+		return Claims{}, invalid("it is bound to something else than a key for DPoP")
 	}
 	scope, err := oauth.ParseScope(c.Scope)
 	if err != nil {
@@ -243,7 +294,7 @@ func (v *Verifier) judge(payload []byte) (Claims, error) {
 	}
 	return Claims{
 		Issuer: c.Issuer, Subject: c.Subject, ClientID: c.ClientID, Audience: c.Audience, Scope: scope,
-		ID: c.ID, Expiry: c.Expiry.Time, IssuedAt: c.IssuedAt.Time, AuthTime: c.AuthTime.Time,
+		ID: c.ID, Expiry: c.Expiry.Time, IssuedAt: c.IssuedAt.Time, AuthTime: c.AuthTime.Time, Key: key,
 		payload: payload,
 	}, nil
 }

@@ -122,7 +122,7 @@ func TestRoutes(t *testing.T) {
 		if got := ask(e, "other", nil); got != http.StatusForbidden {
 			t.Errorf("%s without the scope answers %d", name, got)
 		}
-		// What API Gateway's authorizer lets through.
+		// What API Gateway's authorizer lets through, and only a proof would make good.
 		if got := ask(e, e.Auth.Scopes[0], map[string]any{"cnf": map[string]string{"jkt": "x"}}); got != http.StatusUnauthorized {
 			t.Errorf("%s with a bound token answers %d", name, got)
 		}

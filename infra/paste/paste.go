@@ -12,11 +12,12 @@ import (
 	"kmint/pkg/seed"
 )
 
-// Service returns the first client of a seed that gets a token in its own name,
-// and the audience that it must ask for, "" where it need not.
+// Service returns the first client of a seed that gets a token in its own name
+// by a secret that curl can send, and the audience that it must ask for, "" where it need not.
 func Service(s seed.Seed) (c seed.Client, audience string, ok bool) {
 	for _, c := range s.Clients {
-		if !slices.Contains(c.GrantTypes, oauth.ClientCredentials) || len(c.APIGrants) == 0 {
+		if !slices.Contains(c.GrantTypes, oauth.ClientCredentials) || len(c.APIGrants) == 0 || c.DPoPBound ||
+			c.AuthMethod != oauth.ClientSecretBasic && c.AuthMethod != oauth.ClientSecretPost {
 			continue
 		}
 		if len(c.APIGrants) > 1 {

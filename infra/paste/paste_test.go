@@ -25,10 +25,13 @@ func client(method string) seed.Client {
 func TestService(t *testing.T) {
 	web := seed.Client{Client: store.Client{ID: "web", GrantTypes: []string{"authorization_code"}}}
 	idle := seed.Client{Client: store.Client{ID: "idle", GrantTypes: []string{"client_credentials"}}}
-	if _, _, ok := Service(seed.Seed{Clients: []seed.Client{web, idle}}); ok {
-		t.Error("found one that gets no token")
+	bound := client("client_secret_basic")
+	bound.DPoPBound = true
+	others := []seed.Client{web, idle, client("client_secret_jwt"), client("private_key_jwt"), client("workload_identity"), bound}
+	if _, _, ok := Service(seed.Seed{Clients: others}); ok {
+		t.Error("found one that gets no token by curl")
 	}
-	c, audience, ok := Service(seed.Seed{Clients: []seed.Client{web, idle, client("client_secret_basic")}})
+	c, audience, ok := Service(seed.Seed{Clients: append(others, client("client_secret_basic"))})
 	if !ok || c.ID != "my client's" || audience != "https://a.example/" {
 		t.Errorf("%v %q %v", c.ID, audience, ok)
 	}

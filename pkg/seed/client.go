@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 )
@@ -22,15 +23,11 @@ func (p *Problems) client(o *object) Client {
 	c.ApplicationType = o.oneOf("application_type", oauth.Web, oauth.Web, oauth.Native)
 	c.FirstParty = o.flag("first_party")
 
-	// RFC 7591 §2: "If unspecified or omitted, the default is
-	// "client_secret_basic"".
-	c.AuthMethod = o.oneOf("token_endpoint_auth_method", oauth.ClientSecretBasic,
-		oauth.ClientSecretBasic, oauth.ClientSecretPost, oauth.None)
-	c.Secret = o.secret(c.AuthMethod)
-	if c.Secret != "" {
-		c.SecretDigests = []oauth.Digest{c.Secret.Digest()}
+	o.proof(&c)
+	c.ResourceServer = o.text("resource_server_identifier")
+	if c.ResourceServer != "" && c.Public() {
+		o.add(o.at("resource_server_identifier"), "a client with token_endpoint_auth_method none could be anybody")
 	}
-
 	o.grantTypes(&c)
 	redirect := func(uri string) error {
 		if len(uri) > maxName {
@@ -44,44 +41,35 @@ func (p *Problems) client(o *object) Client {
 	}
 	c.PostLogoutRedirectURIs = o.list("post_logout_redirect_uris", redirect)
 	c.WebOrigins = o.list("web_origins", checkOrigin)
-	c.APIGrants = o.apiGrantsOf()
-	c.Refresh = o.refreshPolicy()
+	c.APIGrants = o.apiGrantsOf("api_grants")
+	c.UserAPIGrants = o.apiGrantsOf("user_api_grants")
+	c.DPoPBound = o.flag("dpop_bound_access_tokens")
+	c.DPoPNonce = o.flag("dpop_nonce_required")
+	c.IDTokenAlgorithm = o.oneOf("id_token_signed_response_alg", "", jwt.Algorithms()...)
+	c.Exchange = o.exchangePolicy(c)
+	c.ErrorProfile = o.oneOf("error_profile", "", store.Strict, store.Auth0)
+	c.Metadata = o.facts("metadata")
+	c.Refresh = o.refreshPolicy(c)
+	c.NotBefore = o.moment("not_before")
 	o.rest()
 	return c
-}
-
-// secret holds the rule that the plain SHA-256 of the record rests on, and
-// RFC 6749 §A.2: client-secret = *VSCHAR.
-func (o *object) secret(method string) oauth.Secret {
-	secret := o.text("client_secret")
-	at := o.at("client_secret")
-	switch {
-	case secret == "" && method != oauth.None:
-		o.add(o.path, "it has no client_secret; one without is public and has token_endpoint_auth_method none")
-	case secret == "":
-	case method == oauth.None:
-		o.add(at, "a client with token_endpoint_auth_method none has no secret")
-	case !visible(secret, 0x20):
-		o.add(at, "it contains a character that is not printable ASCII (RFC 6749 §A.2)")
-	case len(secret) < MinSecret:
-		o.add(at, "it is shorter than %d characters; it is kept as a plain SHA-256, which is safe only for a long random secret", MinSecret)
-	case len(secret) > maxName:
-		o.add(at, "it is longer than %d characters", maxName)
-	}
-	return oauth.Secret(secret)
 }
 
 // grantTypes reads grant_types and response_types, which must agree (RFC 7591
 // §2.1).
 func (o *object) grantTypes(c *Client) {
-	c.GrantTypes = o.list("grant_types", supported(oauth.AuthorizationCode, oauth.ClientCredentials, oauth.RefreshToken))
+	c.GrantTypes = o.list("grant_types", supported(oauth.AuthorizationCode, oauth.ClientCredentials, oauth.RefreshToken,
+		oauth.Password, oauth.PasswordRealm, oauth.TokenExchange))
 	if _, there := o.has.values["grant_types"]; !there {
 		// RFC 7591 §2: "If omitted, the default behavior is that the client will
 		// use only the "authorization_code" Grant Type."
 		c.GrantTypes = []string{oauth.AuthorizationCode}
 	}
 	if len(c.GrantTypes) == 0 {
-		o.add(o.at("grant_types"), "it is empty: the client could do nothing")
+		c.GrantTypes = []string{}
+		if c.ResourceServer == "" { // else it may introspect
+			o.add(o.at("grant_types"), "it is empty: the client could do nothing")
+		}
 	}
 	c.ResponseTypes = o.list("response_types", supported("code"))
 	_, there := o.has.values["response_types"]
@@ -97,14 +85,20 @@ func (o *object) grantTypes(c *Client) {
 	if code && !c.FirstParty {
 		o.add(o.path, "it has the grant type authorization_code, but not first_party true: nobody can be asked for consent yet, so only the owner's own clients may log people in")
 	}
-	if !code && slices.Contains(c.GrantTypes, oauth.RefreshToken) {
-		o.add(o.at("grant_types"), "refresh_token needs authorization_code: no other grant type gives a refresh token")
+	if slices.Contains(c.GrantTypes, oauth.RefreshToken) && !slices.ContainsFunc(c.GrantTypes, givesRefreshToken) {
+		o.add(o.at("grant_types"), "refresh_token needs authorization_code, password or token exchange: no other grant type gives a refresh token")
 	}
 	// RFC 6749 §4.4: "The client credentials grant type MUST only be used by
 	// confidential clients."
 	if c.Public() && slices.Contains(c.GrantTypes, oauth.ClientCredentials) {
 		o.add(o.at("grant_types"), "client_credentials is not for a public client, which has token_endpoint_auth_method none (RFC 6749 §4.4)")
 	}
+}
+
+func legacy(grant string) bool { return grant == oauth.Password || grant == oauth.PasswordRealm }
+
+func givesRefreshToken(grant string) bool {
+	return grant == oauth.AuthorizationCode || grant == oauth.TokenExchange || legacy(grant)
 }
 
 func (o *object) oneOf(name, byDefault string, allowed ...string) string {
@@ -149,12 +143,12 @@ func checkOrigin(origin string) error {
 	}
 }
 
-func (o *object) apiGrantsOf() map[string][]string {
-	value, there := o.get("api_grants")
+func (o *object) apiGrantsOf(name string) map[string][]string {
+	value, there := o.get(name)
 	if !there {
 		return nil
 	}
-	grants := o.asObject(o.at("api_grants"), value)
+	grants := o.asObject(o.at(name), value)
 	var read map[string][]string
 	for _, identifier := range grants.has.names {
 		scopes := grants.list(identifier, func(string) error { return nil })
@@ -169,8 +163,51 @@ func (o *object) apiGrantsOf() map[string][]string {
 	return read
 }
 
-func (o *object) refreshPolicy() store.RefreshPolicy {
+func (o *object) exchangePolicy(c Client) store.ExchangePolicy {
+	var policy store.ExchangePolicy
+	may := slices.Contains(c.GrantTypes, oauth.TokenExchange)
+	value, there := o.get("token_exchange")
+	if may && c.Public() {
+		o.add(o.at("grant_types"), "token exchange is not for a public client: whoever has somebody's token could exchange it")
+	}
+	if !there {
+		if may {
+			o.add(o.path, "it has the grant type of token exchange, but no token_exchange that says what it may do")
+		}
+		return policy
+	}
+	if !may {
+		o.add(o.at("token_exchange"), "it needs the grant type %s", oauth.TokenExchange)
+	}
+	e := o.asObject(o.at("token_exchange"), value)
+	policy.Impersonation, policy.Delegation = e.flag("impersonation"), e.flag("delegation")
+	policy.SubjectIssuers = e.list("subject_issuers", func(string) error { return nil })
+	if !policy.Impersonation && !policy.Delegation {
+		e.add(e.path, "it has neither impersonation nor delegation true: the client could exchange nothing")
+	}
+	e.rest()
+	return policy
+}
+
+// facts is an object of the owner's own.
+func (o *object) facts(name string) map[string]any {
+	value, there := o.get(name)
+	if !there {
+		return nil
+	}
+	facts, _ := plain(o.asObject(o.at(name), value).has).(map[string]any)
+	if len(facts) == 0 {
+		return nil
+	}
+	return facts
+}
+
+func (o *object) refreshPolicy(c Client) store.RefreshPolicy {
 	policy := store.RefreshPolicy{Lifetime: DefaultLifetime, IdleLifetime: DefaultIdleLifetime}
+	// FAPI 2.0 Security Profile §5.3.2.1: servers "shall not use refresh token
+	// rotation except in extraordinary circumstances". That is said of clients that
+	// are confidential, and of tokens that are bound.
+	policy.NonRotating = !c.Public() && c.DPoPBound
 	value, there := o.get("refresh_token")
 	if !there {
 		return policy
@@ -183,6 +220,17 @@ func (o *object) refreshPolicy() store.RefreshPolicy {
 	}
 	// A token that yields its successor twice is a replay that nobody sees.
 	policy.Leeway = r.seconds("leeway", 0, MaxLeeway, 0)
+	if rotation, ok := get[bool](r, "rotation", "true or false"); ok {
+		policy.NonRotating = !rotation
+	}
+	// RFC 9700 §2.2.2: "Refresh tokens for public clients MUST be sender-constrained
+	// or use refresh token rotation".
+	if policy.NonRotating && c.Public() && !c.DPoPBound {
+		r.add(r.at("rotation"), "the refresh tokens of a public client rotate, or it has dpop_bound_access_tokens true (RFC 9700 §2.2.2)")
+	}
+	if policy.NonRotating && policy.Leeway > 0 {
+		r.add(r.at("leeway"), "its refresh tokens do not rotate, so there is none")
+	}
 	r.rest()
 	return policy
 }

@@ -1,6 +1,7 @@
 package seed
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -39,39 +40,10 @@ func Read(r io.Reader) (Seed, error) {
 	return s, nil
 }
 
-func (p *Problems) settings(o *object) store.Settings {
-	s := store.Settings{DefaultAudience: o.text("default_audience")}
-	o.rest()
-	return s
-}
-
-func (p *Problems) api(o *object) store.API {
-	a := store.API{
-		Identifier:         o.text("identifier"),
-		Name:               o.text("name"),
-		AllowOfflineAccess: o.flag("allow_offline_access"),
-		TokenLifetime:      o.seconds("token_lifetime", 1, MaxTokenLifetime, store.DefaultTokenLifetime),
-	}
-	o.id("identifier", a.Identifier, maxID)
-	if value, there := o.get("scopes"); there {
-		scopes := o.asObject(o.at("scopes"), value)
-		for _, name := range scopes.has.names {
-			description, _ := get[string](scopes, name, "a string")
-			if err := checkScope(name); err != nil {
-				o.add(scopes.at(name), "%v", err)
-			}
-			if a.Scopes == nil {
-				a.Scopes = map[string]string{}
-			}
-			a.Scopes[name] = description
-		}
-	}
-	o.rest()
-	return a
-}
-
 // reserved scope values mean the same at every API.
-func reserved() oauth.Scope { return append(oauth.IdentityScope(), oauth.OfflineAccess) }
+func reserved() oauth.Scope {
+	return append(oauth.IdentityScope(), oauth.OfflineAccess, oauth.OnlineAccess)
+}
 
 func checkScope(value string) error {
 	switch {
@@ -80,7 +52,7 @@ func checkScope(value string) error {
 	case len(value) > maxName:
 		return fmt.Errorf("it is longer than %d bytes", maxName)
 	case reserved().Has(value):
-		return errors.New("this scope value belongs to OpenID Connect and to no API (OpenID Connect Core 1.0 §5.4, §11)")
+		return errors.New("this scope value is reserved, and belongs to no API (OpenID Connect Core 1.0 §5.4, §11)")
 	default:
 		return nil
 	}
@@ -132,7 +104,7 @@ func (p *Problems) together(s Seed) {
 			}
 		}
 		clients[c.ID] = true
-		p.apiGrants(path+".api_grants", c.APIGrants, apis)
+		p.clientTogether(path, c, s, apis)
 	}
 	subjects, names := map[string]bool{}, map[string]bool{}
 	for i, u := range s.Users {
@@ -146,9 +118,77 @@ func (p *Problems) together(s Seed) {
 		}
 		subjects[u.Subject], names[name] = true, true
 	}
-	if s.Settings != nil && s.Settings.DefaultAudience != "" {
-		if _, ok := apis[s.Settings.DefaultAudience]; !ok {
-			p.add("server.default_audience", "no API of this file has the identifier %q", s.Settings.DefaultAudience)
+	p.settingsTogether(s, apis)
+}
+
+// set are the settings, as they are where the file says nothing about the server.
+func (s Seed) set() store.Settings {
+	if s.Settings == nil {
+		return store.Settings{}
+	}
+	return *s.Settings
+}
+
+func (p *Problems) settingsTogether(s Seed, apis map[string]store.API) {
+	settings := s.set()
+	if name := settings.DefaultAudience; name != "" {
+		if _, ok := apis[name]; !ok {
+			p.add("server.default_audience", "no API of this file has the identifier %q", name)
+		}
+	}
+	known := reserved()
+	for _, api := range s.APIs {
+		known = append(known, sortedKeys(api.Scopes)...)
+	}
+	for i, rule := range settings.Claims {
+		if rule.Scope != "" && !known.Has(rule.Scope) {
+			p.add(index("server.claims", i)+".scope", "no API of this file has the scope %q, and it is not reserved", rule.Scope)
+		}
+	}
+}
+
+func (p *Problems) clientTogether(path string, c Client, s Seed, apis map[string]store.API) {
+	p.apiGrants(path+".api_grants", c.APIGrants, apis)
+	p.apiGrants(path+".user_api_grants", c.UserAPIGrants, apis)
+	for _, identifier := range sortedKeys(c.APIGrants) {
+		if apis[identifier].ClientPolicy == store.DenyAll {
+			p.add(join(path+".api_grants", identifier), "the client_policy of the API is deny_all")
+		}
+	}
+	for _, identifier := range sortedKeys(c.UserAPIGrants) {
+		api, ok := apis[identifier]
+		if ok && api.UserPolicy != store.RequireGrant {
+			p.add(join(path+".user_api_grants", identifier), "it would change nothing: the user_policy of the API is %s, and not require_grant", cmp.Or(api.UserPolicy, store.AllowAll))
+		}
+	}
+	if name := c.ResourceServer; name != "" {
+		if _, ok := apis[name]; !ok {
+			p.add(path+".resource_server_identifier", "no API of this file has this identifier")
+		}
+	}
+	settings := s.set()
+	for i, grant := range c.GrantTypes {
+		if legacy(grant) && !settings.LegacyPassword {
+			p.add(index(path+".grant_types", i), "%s shows the client a person's password, and so RFC 9700 §2.4 says that it MUST NOT be used; if you have to, set server.legacy_password_grant true", grant)
+		}
+	}
+	issuer := func(name string) *store.TrustedIssuer {
+		i := slices.IndexFunc(settings.TrustedIssuers, func(t store.TrustedIssuer) bool { return t.Issuer == name })
+		if i < 0 {
+			return nil
+		}
+		return &settings.TrustedIssuers[i]
+	}
+	if w := c.Workload; w != nil && w.Issuer != "" && issuer(w.Issuer) == nil {
+		p.add(path+".workload.issuer", "no trusted issuer of this file is %q", w.Issuer)
+	}
+	for i, name := range c.Exchange.SubjectIssuers {
+		at := index(path+".token_exchange.subject_issuers", i)
+		switch t := issuer(name); {
+		case t == nil:
+			p.add(at, "no trusted issuer of this file is %q", name)
+		case t.Audience == "":
+			p.add(at, "the trusted issuer has no audience: a JWT that it made for somebody else would count (RFC 7523 §3)")
 		}
 	}
 }

@@ -19,11 +19,6 @@
 package seed
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"maps"
-
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 )
@@ -38,10 +33,14 @@ type Seed struct {
 	Users    []User
 }
 
-// A Client is the record with its secret in clear, "" for a public client.
+// A Client is the record with its secrets in clear. SealedSecrets are left to
+// Write.
 type Client struct {
 	store.Client
-	Secret oauth.Secret
+	// Secret is "" for a client that has none; OtherSecret is the second one while
+	// one takes the place of the other, else "".
+	Secret      oauth.Secret
+	OtherSecret oauth.Secret
 }
 
 // A User is the record, without the hash, and the password in clear, "" for
@@ -70,52 +69,3 @@ const (
 	maxName     = 1024 // bytes of a URI, a scope value or a claim's name
 	maxPassword = 1024 // bytes
 )
-
-// RevealJSON writes the file: reading it again gives an equal Seed. It holds the
-// secrets and passwords in clear.
-func (s Seed) RevealJSON() ([]byte, error) {
-	var file struct {
-		Server  *store.Settings  `json:"server,omitempty"`
-		APIs    []store.API      `json:"apis,omitempty"`
-		Clients []clientFile     `json:"clients,omitempty"`
-		Users   []map[string]any `json:"users,omitempty"`
-	}
-	file.Server, file.APIs = s.Settings, s.APIs
-	for _, c := range s.Clients {
-		file.Clients = append(file.Clients, clientFile{Client: c.Client, Secret: c.Secret.Reveal()})
-	}
-	for _, u := range s.Users {
-		file.Users = append(file.Users, u.file())
-	}
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(file); err != nil {
-		return nil, fmt.Errorf("seed: %w", err)
-	}
-	return out.Bytes(), nil
-}
-
-// clientFile is a client as the file has it: the stored names are those of RFC
-// 7591, save for the secret, which the record has as a digest.
-type clientFile struct {
-	store.Client
-	SecretDigests *string `json:"secret_digests,omitempty"` // hides the record's
-	Secret        string  `json:"client_secret,omitempty"`
-}
-
-func (u User) file() map[string]any {
-	file := maps.Clone(u.Profile)
-	if file == nil {
-		file = map[string]any{}
-	}
-	file["sub"], file["username"] = u.Subject, u.Username
-	if u.Password != "" {
-		file["password"] = u.Password.Reveal()
-	}
-	if len(u.Claims) > 0 {
-		file["claims"] = u.Claims
-	}
-	return file
-}

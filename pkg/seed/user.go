@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/mail"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,6 +51,9 @@ func (p *Problems) user(o *object) User {
 		u.Profile[claim.name] = plain(value)
 	}
 	u.Claims = o.claims()
+	u.Attributes = o.facts("attributes")
+	u.Blocked = o.flag("blocked")
+	u.NotBefore = o.moment("not_before")
 	o.rest()
 	return u
 }
@@ -69,6 +73,10 @@ var standard = []standardClaim{
 	{"phone_number", isText}, {"phone_number_verified", isFlag},
 	{"address", isAddress},
 	{"updated_at", isTime},
+}
+
+func isStandard(name string) bool {
+	return slices.ContainsFunc(standard, func(c standardClaim) bool { return c.name == name })
 }
 
 func isText(value any) error {
@@ -169,7 +177,7 @@ func (o *object) claims() map[string]any {
 		value, _ := c.get(name)
 		switch {
 		case !namespaced(name):
-			o.add(c.at(name), "the name of a claim of your own is a URI, such as https://example.com/%s, so that it can never be taken for a standard claim (RFC 7519 §4.2)", strings.TrimSpace(name))
+			o.add(c.at(name), notNamespaced, strings.TrimSpace(name))
 		case len(name) > maxName:
 			o.add(c.at(name), "its name is longer than %d bytes", maxName)
 		case value == nil:
@@ -183,6 +191,8 @@ func (o *object) claims() map[string]any {
 	}
 	return claims
 }
+
+const notNamespaced = "the name of a claim of your own is a URI, such as https://example.com/%s, so that it can never be taken for a standard claim (RFC 7519 §4.2)"
 
 // namespaced reports whether name is a URI with an authority, or a URN (RFC
 // 8141 §2: "urn:" NID ":" NSS).

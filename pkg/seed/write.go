@@ -1,6 +1,7 @@
 package seed
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"kmint/pkg/jwt"
+	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 )
 
@@ -23,6 +26,18 @@ type Writers struct {
 	Users    store.Users
 	Logins   store.Logins
 	People   store.UserWriter
+	// Vault encrypts the secrets of client_secret_jwt; nil where there is no key for
+	// that, and then no client may use the method.
+	Vault Sealer
+}
+
+// A Sealer encrypts secrets for the store. The errors are its own; one that is
+// jwt.ErrBusy says nothing of what was sealed.
+type Sealer interface {
+	// Seal encrypts a client's secret as text. Two times give two texts.
+	Seal(ctx context.Context, clientID string, secret oauth.Secret) (string, error)
+	// Unseal decrypts what Seal made for the same client.
+	Unseal(ctx context.Context, clientID, sealed string) (oauth.Secret, error)
 }
 
 // What a Change does to a record.
@@ -110,11 +125,15 @@ func (s Seed) plan(ctx context.Context, w Writers) ([]step, error) {
 	}
 	for _, client := range s.Clients {
 		stored, err := w.Clients.Client(ctx, client.ID)
-		change, err := compare("client", client.ID, stored, client.Client, err)
+		record, unsealed := client.record(ctx, w.Vault, stored)
+		if unsealed != nil {
+			return nil, unsealed
+		}
+		change, err := compare("client", client.ID, stored, record, err)
 		if err != nil {
 			return nil, err
 		}
-		steps = append(steps, step{change, func(ctx context.Context) error { return w.Config.PutClient(ctx, client.Client) }})
+		steps = append(steps, step{change, func(ctx context.Context) error { return client.put(ctx, w, record) }})
 	}
 	for _, user := range s.Users {
 		stored, err := w.Users.User(ctx, user.Subject)
@@ -137,6 +156,47 @@ func (s Seed) plan(ctx context.Context, w Writers) ([]step, error) {
 		steps = append(steps, step{change, func(ctx context.Context) error { return w.Config.PutSettings(ctx, *s.Settings) }})
 	}
 	return steps, nil
+}
+
+// record is the client as it is to be stored. A secret of client_secret_jwt that the
+// stored record has keeps its text, as another one would be another record each
+// time; the text of a new one is "", which put replaces.
+func (c Client) record(ctx context.Context, vault Sealer, stored store.Client) (store.Client, error) {
+	record := c.Client
+	if c.AuthMethod != oauth.ClientSecretJWT {
+		return record, nil
+	}
+	kept := map[oauth.Secret]string{}
+	for _, text := range stored.SealedSecrets {
+		// What cannot be unsealed, under a key that is no longer the one, is sealed anew.
+		secret, err := vault.Unseal(ctx, c.ID, text)
+		if errors.Is(err, jwt.ErrBusy) || ctx.Err() != nil {
+			return store.Client{}, fmt.Errorf("seed: client %s: %w", c.ID, cmp.Or(err, ctx.Err()))
+		}
+		if err == nil {
+			kept[secret] = text
+		}
+	}
+	for _, secret := range c.secrets() {
+		record.SealedSecrets = append(record.SealedSecrets, kept[secret])
+	}
+	return record, nil
+}
+
+// put seals what is not yet sealed, and writes.
+func (c Client) put(ctx context.Context, w Writers, record store.Client) error {
+	record.SealedSecrets = slices.Clone(record.SealedSecrets)
+	for i, text := range record.SealedSecrets {
+		if text != "" {
+			continue
+		}
+		sealed, err := w.Vault.Seal(ctx, c.ID, c.secrets()[i])
+		if err != nil {
+			return fmt.Errorf("the client_secret cannot be encrypted: %w", err)
+		}
+		record.SealedSecrets[i] = sealed
+	}
+	return w.Config.PutClient(ctx, record)
 }
 
 // record is the user as it is to be stored. A password that the stored hash
@@ -191,11 +251,20 @@ func (s Seed) fits(ctx context.Context, w Writers) error {
 		if issuer := strings.TrimSuffix(w.Issuer, "/"); issuer != "" && strings.TrimSuffix(client.ID, "/") == issuer {
 			problems.add(at, "it is the issuer")
 		}
+		if client.AuthMethod == oauth.ClientSecretJWT && w.Vault == nil {
+			problems.add(index("clients", i)+".token_endpoint_auth_method", "%s needs a key that the client's secret is encrypted under, and there is none here", oauth.ClientSecretJWT)
+		}
 		switch _, err := w.APIs.API(ctx, client.ID); {
 		case err == nil:
 			problems.add(at, "it is also the identifier of an API in the store")
 		case !errors.Is(err, store.ErrNotFound):
 			return fmt.Errorf("seed: %w", err)
+		}
+	}
+	for i, t := range s.set().TrustedIssuers {
+		// Our own tokens have rules of their own.
+		if w.Issuer != "" && strings.TrimSuffix(t.Issuer, "/") == strings.TrimSuffix(w.Issuer, "/") {
+			problems.add(index("server.trusted_issuers", i)+".issuer", "it is the issuer itself")
 		}
 	}
 	for i, user := range s.Users {
@@ -266,14 +335,15 @@ func record(v any) (map[string]string, error) {
 			}
 		}
 	}
-	if grants, ok := all["api_grants"].(map[string]any); ok {
+	for _, name := range []string{"api_grants", "user_api_grants"} {
+		grants, _ := all[name].(map[string]any)
 		for identifier, scopes := range grants {
 			if scopes == nil {
 				grants[identifier] = []any{}
 			}
 		}
 	}
-	named := map[string]string{"secret_digest": "client_secret", "password_hash": "password"}
+	named := map[string]string{"secret_digests": "client_secret", "sealed_secrets": "client_secret", "password_hash": "password"}
 	members := map[string]string{}
 	for name, value := range all {
 		text, err := json.Marshal(value)

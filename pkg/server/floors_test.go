@@ -49,7 +49,7 @@ var floors = map[string]string{
 	"session":    "oauth store",
 	"token":      "oauth store jwt",
 	"keys":       "store jwt",
-	"seed":       "oauth store",
+	"seed":       "oauth store jwt",
 	"dynamo":     "oauth store",
 	"bolt":       "oauth store",
 

@@ -65,6 +65,17 @@ func (s Scope) Within(other Scope) bool {
 	return true
 }
 
+// Without leaves the values out.
+func (s Scope) Without(values ...string) Scope {
+	var kept Scope
+	for _, value := range s {
+		if !slices.Contains(values, value) {
+			kept = append(kept, value)
+		}
+	}
+	return kept
+}
+
 // Intersect keeps, in order, the values that allowed has too.
 func (s Scope) Intersect(allowed Scope) Scope {
 	var kept Scope

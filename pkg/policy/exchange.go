@@ -90,9 +90,9 @@ func ExchangeScope(c store.Client, s Subject, apis []store.API, asked oauth.Scop
 	}
 	granted := asked
 	if len(asked) == 0 {
-		granted = without(ceiling, oauth.OfflineAccess, oauth.OnlineAccess)
+		granted = ceiling.Without(oauth.OfflineAccess, oauth.OnlineAccess)
 		if s.Identity {
-			granted = without(granted, oauth.OpenID)
+			granted = granted.Without(oauth.OpenID)
 		}
 	}
 	if s.Machine {
@@ -127,14 +127,4 @@ func exchangeLeave(c store.Client, s Subject, api store.API) (leave, error) {
 	}
 	l.scope = l.scope.Intersect(written.scope)
 	return l, nil
-}
-
-func without(scope oauth.Scope, values ...string) oauth.Scope {
-	var kept oauth.Scope
-	for _, value := range scope {
-		if !slices.Contains(values, value) {
-			kept = append(kept, value)
-		}
-	}
-	return kept
 }

@@ -253,6 +253,13 @@ func GrantEnds(c store.Client, apis []store.API, scope oauth.Scope, now time.Tim
 	return end, end.Add(longestLifetime(apis))
 }
 
+// Rotates reports whether each use of a refresh token yields another. RFC 9700
+// §2.2.2: "Refresh tokens for public clients MUST be sender-constrained or use
+// refresh token rotation".
+func Rotates(c store.Client) bool {
+	return !c.Refresh.NonRotating || c.Public() && !c.DPoPBound
+}
+
 // RequireChallenge makes public clients use PKCE. RFC 9700 §2.1.1: "Public
 // clients MUST use PKCE [...] to this end"; for confidential ones it is
 // recommended.

@@ -211,6 +211,23 @@ func TestLoginEnded(t *testing.T) {
 	}
 }
 
+func TestRotates(t *testing.T) {
+	still := store.RefreshPolicy{NonRotating: true}
+	for name, tt := range map[string]struct {
+		client store.Client
+		want   bool
+	}{
+		"by default":                        {store.Client{AuthMethod: oauth.ClientSecretBasic}, true},
+		"not where the client asks":         {store.Client{AuthMethod: oauth.ClientSecretBasic, Refresh: still}, false},
+		"a public client's all the same":    {store.Client{AuthMethod: oauth.None, Refresh: still}, true},
+		"not where a public client's bound": {store.Client{AuthMethod: oauth.None, Refresh: still, DPoPBound: true}, false},
+	} {
+		if got := policy.Rotates(tt.client); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 func TestGrantEnds(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	c := store.Client{Refresh: store.RefreshPolicy{Lifetime: 3600}}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"kmint/pkg/jwt"
@@ -51,9 +52,17 @@ type Confirmation struct {
 // machine is what Auth0 adds to the client_id where that is the sub.
 const machine = "@clients"
 
-// Machine reports whether the token speaks for its client, and for no person.
-func (t AccessToken) Machine() bool {
-	return t.AuthTime == 0 && t.GrantID == "" && (t.Subject == t.ClientID || t.Subject == t.ClientID+machine)
+// Machine reports whether the token speaks for a client, and for no person: whoever
+// has logged in has an AuthTime. By token exchange (RFC 8693) it may be another
+// client than that which has the token.
+func (t AccessToken) Machine() bool { return t.AuthTime == 0 && t.GrantID == "" }
+
+// Party is whom the token speaks for: a person's sub, or a client_id.
+func (t AccessToken) Party() string {
+	if t.Machine() {
+		return strings.TrimSuffix(t.Subject, machine)
+	}
+	return t.Subject
 }
 
 func accessToken(iss string, a Authorization, now time.Time) AccessToken {
@@ -140,7 +149,7 @@ func (t AccessToken) in(dialect string, a Authorization, custom map[string]any) 
 func inAuth0(claims map[string]any, t AccessToken, a Authorization) {
 	delete(claims, "client_id")
 	claims["azp"] = t.ClientID
-	if a.Person == nil && a.Subject == a.ClientID {
+	if a.Person == nil {
 		claims["sub"] = t.Subject + machine
 	}
 	if gty := gty(a.GrantType); gty != "" {

@@ -165,18 +165,11 @@ func (i *importer) run(ctx context.Context) error {
 	return nil
 }
 
-// published refuses the secrets of infra/examples/seed.json: everybody knows them,
-// and a stack is on the internet.
+// published refuses the secrets of infra/examples: everybody knows them, and a stack
+// is on the internet.
 func published(path string, s seed.Seed) error {
-	for _, c := range s.Clients {
-		if strings.HasSuffix(c.Secret.Reveal(), "-used-in-examples-only") {
-			return fmt.Errorf("%s is refused: the client_secret of %s is published with kmint; make one of your own: openssl rand -hex 32", path, c.ID)
-		}
-	}
-	for _, u := range s.Users {
-		if u.Password == "correct horse battery staple" {
-			return fmt.Errorf("%s is refused: the password of %s is published with kmint", path, u.Username)
-		}
+	if err := s.Published(); err != nil {
+		return fmt.Errorf("%s is refused: %w", path, err)
 	}
 	return nil
 }

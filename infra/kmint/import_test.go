@@ -237,6 +237,70 @@ func TestImportKeys(t *testing.T) {
 	}
 }
 
+// needy is a configuration that needs all keys that a stack may have.
+const needy = `{
+  "apis": [{"identifier": "https://api.example.com/", "signing_alg": "ES256"}],
+  "clients": [{
+    "client_id": "service", "token_endpoint_auth_method": "client_secret_jwt", "client_secret": "0123456789abcdef0123456789abcdef",
+    "id_token_signed_response_alg": "PS256", "grant_types": ["client_credentials"]
+  }]
+}`
+
+// A configuration is imported where its keys are there, and refused, before
+// anything is written, where one is missing: so the words of check say too.
+func TestImportWhatNeedsKeys(t *testing.T) {
+	a := newAccount(t)
+	file := write(t, needy)
+	want := file + ` passes every check that needs no AWS
+apis[0].signing_alg needs a stack with the parameter ES256=yes
+clients[0].id_token_signed_response_alg needs a stack with the parameter PS256=yes
+clients[0].token_endpoint_auth_method needs a stack with the parameter ClientSecretJwt=yes
+`
+	if out := good(t, "check", "--seed", file); out != want {
+		t.Error(out)
+	}
+	keys := map[string]string{"--ps256-key": kmstest.RSA2048, "--es256-key": kmstest.P256, "--secrets-key": kmstest.Symmetric}
+	var all []string
+	for flag, spec := range keys {
+		arn, err := a.kms.Create(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[flag] = arn
+		all = append(all, flag, arn)
+	}
+	for without := range keys {
+		args := a.flags("--seed", file)
+		for flag, arn := range keys {
+			if flag != without {
+				args = append(args, flag, arn)
+			}
+		}
+		code, out, errs := try(t, args...)
+		if code != 1 || out != "" || !strings.HasPrefix(errs, "kmint: "+file+" cannot be imported: ") || !strings.HasSuffix(errs, "there is no key for that; name one by "+without+"\n") {
+			t.Errorf("without %s: exit %d\n%s%s", without, code, out, errs)
+		}
+	}
+	if registry, err := a.store.Registry(t.Context()); err != nil || registry.Version != 0 {
+		t.Errorf("something was written: %+v, %v", registry, err)
+	}
+
+	good(t, a.flags(append(all, "--seed", file)...)...)
+	client, err := a.store.Client(t.Context(), "service")
+	if err != nil || len(client.SealedSecrets) != 1 || len(client.SecretDigests) != 0 {
+		t.Fatalf("%+v %v", client, err)
+	}
+	vault := &kms.Vault{Client: kms.NewClient(a.config()), Key: keys["--secrets-key"]}
+	if secret, err := vault.Unseal(t.Context(), "service", client.SealedSecrets[0]); err != nil || secret != "0123456789abcdef0123456789abcdef" {
+		t.Errorf("the secret: %v", err)
+	}
+	// It is not encrypted anew.
+	out := good(t, a.flags(append(all, "--seed", file)...)...)
+	if !strings.Contains(out, "unchanged client service\n") || a.kms.Calls("Encrypt") != 1 {
+		t.Errorf("the second time, %d calls:\n%s", a.kms.Calls("Encrypt"), out)
+	}
+}
+
 // The first key was rotated away: an import leaves what signs now alone.
 func TestImportAfterRotation(t *testing.T) {
 	a := newAccount(t)

@@ -94,7 +94,7 @@ func writable(dir string) error {
 
 func (h *house) writers() seed.Writers {
 	s := h.store
-	return seed.Writers{Issuer: h.cfg.Issuer, Clients: s, APIs: s, Settings: s, Config: s, Users: s, Logins: s, People: s}
+	return seed.Writers{Issuer: h.cfg.Issuer, Clients: s, APIs: s, Settings: s, Config: s, Users: s, Logins: s, People: s, Vault: h.keys}
 }
 
 // functions are those of the template by their logical ids, each filled as its

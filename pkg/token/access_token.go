@@ -52,10 +52,10 @@ type Confirmation struct {
 // machine is what Auth0 adds to the client_id where that is the sub.
 const machine = "@clients"
 
-// Machine reports whether the token speaks for a client, and for no person: whoever
-// has logged in has an AuthTime. By token exchange (RFC 8693) it may be another
-// client than that which has the token.
-func (t AccessToken) Machine() bool { return t.AuthTime == 0 && t.GrantID == "" }
+// Machine reports whether the token speaks for its client, and for no person.
+func (t AccessToken) Machine() bool {
+	return t.AuthTime == 0 && t.GrantID == "" && (t.Subject == t.ClientID || t.Subject == t.ClientID+machine)
+}
 
 // Party is whom the token speaks for: a person's sub, or a client_id.
 func (t AccessToken) Party() string {
@@ -149,7 +149,7 @@ func (t AccessToken) in(dialect string, a Authorization, custom map[string]any) 
 func inAuth0(claims map[string]any, t AccessToken, a Authorization) {
 	delete(claims, "client_id")
 	claims["azp"] = t.ClientID
-	if a.Person == nil {
+	if a.Person == nil && a.Subject == a.ClientID {
 		claims["sub"] = t.Subject + machine
 	}
 	if gty := gty(a.GrantType); gty != "" {

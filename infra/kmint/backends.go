@@ -26,7 +26,7 @@ func newStore(cfg aws.Config, i *importer) *dynamo.Store {
 func (i *importer) writers(s *dynamo.Store, client *awskms.Client) seed.Writers {
 	w := seed.Writers{Issuer: i.Issuer, Clients: s, APIs: s, Settings: s, Config: s, Users: s, Logins: s, People: s}
 	if i.SecretsKey != "" {
-		w.Vault = &kms.Vault{Client: client, Key: i.SecretsKey}
+		w.Vault = kms.Vault{Client: client, Key: i.SecretsKey}
 	}
 	return w
 }

@@ -290,7 +290,7 @@ clients[0].token_endpoint_auth_method needs a stack with the parameter ClientSec
 	if err != nil || len(client.SealedSecrets) != 1 || len(client.SecretDigests) != 0 {
 		t.Fatalf("%+v %v", client, err)
 	}
-	vault := &kms.Vault{Client: kms.NewClient(a.config()), Key: keys["--secrets-key"]}
+	vault := kms.Vault{Client: kms.NewClient(a.config()), Key: keys["--secrets-key"]}
 	if secret, err := vault.Unseal(t.Context(), "service", client.SealedSecrets[0]); err != nil || secret != "0123456789abcdef0123456789abcdef" {
 		t.Errorf("the secret: %v", err)
 	}

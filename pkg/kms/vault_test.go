@@ -1,11 +1,8 @@
 package kms_test
 
 import (
-	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,19 +11,19 @@ import (
 	"kmint/pkg/kms"
 )
 
-// setupVault makes a vault, and one that has it all to unseal yet.
-func setupVault(t *testing.T) (s *kmstest.Server, vault, cold *kms.Vault) {
+// setupVault starts a server with a key to encrypt with.
+func setupVault(t *testing.T) (*kmstest.Server, kms.Vault) {
 	t.Helper()
 	s, cfg, _ := setup(t)
 	arn, err := s.Create(kmstest.Symmetric)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, &kms.Vault{Client: kms.NewClient(cfg), Key: arn}, &kms.Vault{Client: kms.NewClient(cfg), Key: arn}
+	return s, kms.Vault{Client: kms.NewClient(cfg), Key: arn}
 }
 
 func TestVault(t *testing.T) {
-	s, vault, cold := setupVault(t)
+	s, vault := setupVault(t)
 	sealed, err := vault.Seal(t.Context(), "one", "a secret")
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +35,7 @@ func TestVault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := &kms.Vault{Client: vault.Client, Key: other}
+	elsewhere := kms.Vault{Client: vault.Client, Key: other}
 	foreign, err := elsewhere.Seal(t.Context(), "one", "a secret")
 	if err != nil {
 		t.Fatal(err)
@@ -60,32 +57,11 @@ func TestVault(t *testing.T) {
 		"no base64":      {"one", "?", neither, 0},
 	} {
 		calls := s.Calls("Decrypt")
-		vault := &kms.Vault{Client: cold.Client, Key: cold.Key}
 		secret, err := vault.Unseal(t.Context(), test.client, test.text)
 		check(t, err, test.want)
 		if (secret == "a secret") != (test.want == nil) || s.Calls("Decrypt") != calls+test.calls {
 			t.Errorf("%s: %d calls, %v", name, s.Calls("Decrypt")-calls, err)
 		}
-	}
-}
-
-// A secret is asked for once, and only for its own client.
-func TestVaultRemembers(t *testing.T) {
-	s, vault, _ := setupVault(t)
-	sealed, err := vault.Seal(t.Context(), "one", "a secret")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 3 {
-		if secret, err := vault.Unseal(t.Context(), "one", sealed); err != nil || secret != "a secret" {
-			t.Error(err)
-		}
-	}
-	if s.Calls("Decrypt") != 1 {
-		t.Errorf("%d calls", s.Calls("Decrypt"))
-	}
-	if secret, err := vault.Unseal(t.Context(), "two", sealed); err == nil || secret != "" || s.Calls("Decrypt") != 2 {
-		t.Errorf("another client's, out of memory: %v", err)
 	}
 }
 
@@ -114,54 +90,18 @@ func TestVaultFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, vault, cold := setupVault(t)
+			s, vault := setupVault(t)
 			sealed, err := vault.Seal(t.Context(), "one", "a secret")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := test.prepare(s, cold); err != nil {
+			if err := test.prepare(s, &vault); err != nil {
 				t.Fatal(err)
 			}
-			_, err = cold.Seal(t.Context(), "one", "a secret")
+			_, err = vault.Seal(t.Context(), "one", "a secret")
 			check(t, err, test.want)
-			_, err = cold.Unseal(t.Context(), "one", sealed)
+			_, err = vault.Unseal(t.Context(), "one", sealed)
 			check(t, err, test.want)
-			if test.want == jwt.ErrBusy { // not remembered
-				_, err = cold.Unseal(t.Context(), "one", sealed)
-				check(t, err, nil)
-			}
 		})
-	}
-}
-
-func TestVaultIsBoundedAndRaceFree(t *testing.T) {
-	s, vault, _ := setupVault(t)
-	sealed, err := vault.Seal(t.Context(), "one", "a secret")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := vault.Unseal(t.Context(), "one", sealed); err != nil {
-		t.Fatal(err)
-	}
-	var all sync.WaitGroup
-	for worker := range 8 {
-		all.Go(func() {
-			for i := range 130 {
-				client := fmt.Sprint(worker, " ", i)
-				sealed, err := vault.Seal(context.Background(), client, "a secret")
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if secret, err := vault.Unseal(context.Background(), client, sealed); err != nil || secret != "a secret" {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	all.Wait()
-	before := s.Calls("Decrypt")
-	if _, err := vault.Unseal(t.Context(), "one", sealed); err != nil || s.Calls("Decrypt") != before+1 {
-		t.Errorf("the first of 1,041 secrets is still in memory (%v)", err)
 	}
 }

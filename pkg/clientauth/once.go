@@ -43,7 +43,7 @@ func (a Authentication) take(ctx context.Context, uses store.Uses, now time.Time
 		work.Go(func() error {
 			err := uses.UseOnce(ctx, use, now)
 			if errors.Is(err, store.ErrUsed) {
-				return refused("the assertion was used before")
+				return because(err)
 			}
 			return err
 		})

@@ -1,0 +1,81 @@
+package clientauth_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"kmint/pkg/bolt"
+	"kmint/pkg/clientauth"
+	"kmint/pkg/oauth"
+	"kmint/pkg/store"
+)
+
+// dead takes the first use, and fails at others.
+type dead struct {
+	*bolt.Store
+	key oauth.Digest
+}
+
+func (d dead) UseOnce(ctx context.Context, u store.Use, now time.Time) error {
+	if u.Key == d.key {
+		return store.ErrBusy
+	}
+	return d.Store.UseOnce(ctx, u, now)
+}
+
+func TestWhatAProofHoldsIsUsedOnce(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	done := func(context.Context) error { return nil }
+	answering := func(err error) func(context.Context) error { return func(context.Context) error { return err } }
+	refusal, down := oauth.InvalidRequest.Errorf("no"), errors.New("down")
+	for name, tt := range map[string]struct {
+		rest  func(context.Context) error
+		want  error
+		again bool // the very same request may come again
+	}{
+		"done":                 {done, nil, false},
+		"refused":              {answering(refusal), refusal, false},
+		"failed":               {answering(down), down, true},
+		"busy":                 {answering(store.ErrBusy), store.ErrBusy, true},
+		"failed, in our words": {answering(oauth.TemporarilyUnavailable.Errorf("later")), nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db, err := bolt.Open(filepath.Join(t.TempDir(), "kmint.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			a := clientauth.Authentication{Uses: []store.Use{{Key: oauth.DigestOf("a"), Until: now.Add(time.Minute)}, {Key: oauth.DigestOf("b"), Until: now.Add(time.Minute)}}}
+			err = a.Once(t.Context(), db, now, tt.rest)
+			if tt.want != nil && !errors.Is(err, tt.want) || (err == nil) != (name == "done") {
+				t.Fatal(err)
+			}
+			did := false
+			err = a.Once(t.Context(), db, now, func(context.Context) error { did = true; return nil })
+			var e *oauth.Error
+			switch {
+			case did != tt.again:
+				t.Errorf("came again: %v, %v", did, err)
+			case !tt.again && (!errors.As(err, &e) || e.Code != oauth.InvalidClient || !errors.Is(err, store.ErrUsed)):
+				t.Errorf("refused by %v", err)
+			}
+			// Half of it taken is given back too, and nothing is done.
+			half := clientauth.Authentication{Uses: []store.Use{{Key: oauth.DigestOf("c"), Until: now.Add(time.Minute)}, {Key: oauth.DigestOf("d"), Until: now.Add(time.Minute)}}}
+			did = false
+			err = half.Once(t.Context(), dead{db, oauth.DigestOf("d")}, now, func(context.Context) error { did = true; return nil })
+			if did || !errors.Is(err, store.ErrBusy) {
+				t.Errorf("did %v, %v", did, err)
+			}
+			if err := half.Once(t.Context(), db, now, done); err != nil {
+				t.Errorf("not given back: %v", err)
+			}
+		})
+	}
+	// What holds nothing asks no store.
+	if err := (clientauth.Authentication{}).Once(t.Context(), nil, now, done); err != nil {
+		t.Error(err)
+	}
+}

@@ -151,15 +151,15 @@ func leastSecret(algorithms []string) int {
 }
 
 func (o *object) publicKeys(c *Client) {
-	c.JWKS, c.JWKSURI = o.jwks(c.AssertionAlgorithms), o.jwksURI()
 	if c.AuthMethod == oauth.PrivateKeyJWT {
+		c.JWKS, c.JWKSURI = o.jwks(c.AssertionAlgorithms), o.jwksURI()
 		if c.JWKS == "" && c.JWKSURI == "" {
 			o.add(o.path, "it has neither jwks nor jwks_uri, and %s needs one", oauth.PrivateKeyJWT)
 		}
 		return
 	}
 	for _, name := range []string{"jwks", "jwks_uri"} {
-		if _, there := o.has.values[name]; there {
+		if _, there := o.get(name); there {
 			o.add(o.at(name), "only a client with token_endpoint_auth_method %s has keys", oauth.PrivateKeyJWT)
 		}
 	}

@@ -148,6 +148,7 @@ func TestRefused(t *testing.T) {
 		{"two APIs of one identifier", `{"apis": [{` + api + `}, {` + api + `}]}`, "apis[1].identifier: another API has it"},
 		{"scope with a space", a(`"identifier": "x", "scopes": {"read it": "x"}`), `apis[0].scopes["read it"]: it contains a character that no scope value has (RFC 6749 §3.3)`},
 		{"reserved scope", a(`"identifier": "x", "scopes": {"openid": "x"}`), "apis[0].scopes.openid: this scope value is reserved, and belongs to no API (OpenID Connect Core 1.0 §5.4, §11)"},
+		{"reserved scope of ours", a(`"identifier": "x", "scopes": {"online_access": "x"}`), "apis[0].scopes.online_access: this scope value is reserved, and belongs to no API (OpenID Connect Core 1.0 §5.4, §11)"},
 		{"lifetime zero", a(api + `, "token_lifetime": 0`), "apis[0].token_lifetime: it is not a whole number of seconds from 1 to 2592000"},
 		{"lifetime too long", a(api + `, "token_lifetime": 2592001`), "apis[0].token_lifetime: it is not a whole number of seconds from 1 to 2592000"},
 		{"lifetime of half a second", a(api + `, "token_lifetime": 1.5`), "apis[0].token_lifetime: it is not a whole number of seconds from 1 to 2592000"},
@@ -430,6 +431,7 @@ func lines(changes []Change) []string {
 // equal.
 func FuzzRead(f *testing.F) {
 	f.Add(example(f))
+	f.Add(full(f))
 	f.Add([]byte(`{"server": {}, "apis": [{"identifier": "x", "scopes": {"a": ""}, "token_lifetime": 1e3}]}`))
 	f.Add([]byte(`{"clients": [{"client_id": "x", "client_secret": "<0123456789abcdef0123456789abcdef>", "grant_types": ["client_credentials"], "api_grants": {}}]}`))
 	f.Add([]byte(`{"users": [{"sub": "x", "username": "\ud800", "address": {"country": "X"}, "updated_at": 1, "profile": "https://x", "claims": {"urn:a:b": [1.5, -0, null, {"c": true}]}}]}`))

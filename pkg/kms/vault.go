@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
+	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
 )
 
@@ -14,13 +15,18 @@ import (
 // is one to KMS: what was opened is for its caller to remember.
 type Vault struct {
 	Client *kms.Client
-	// Key is the ARN of the SYMMETRIC_DEFAULT key.
+	// Key is the ARN of the SYMMETRIC_DEFAULT key, "" where there is none.
 	Key string
 }
+
+var errNoKey = fmt.Errorf("kms: %w: there is no key for secrets", jwt.ErrKeyUnusable)
 
 // Seal encrypts a secret for its client, as base64. Two times give two texts. The
 // errors are those of Signer.Sign.
 func (v Vault) Seal(ctx context.Context, clientID string, secret oauth.Secret) (string, error) {
+	if v.Key == "" {
+		return "", errNoKey
+	}
 	out, err := v.Client.Encrypt(ctx, &kms.EncryptInput{
 		KeyId: &v.Key, Plaintext: []byte(secret.Reveal()), EncryptionContext: bound(clientID),
 	})
@@ -33,6 +39,9 @@ func (v Vault) Seal(ctx context.Context, clientID string, secret oauth.Secret) (
 // Unseal decrypts what Seal made for the same client; for another it is an error.
 // The errors are those of Signer.Sign.
 func (v Vault) Unseal(ctx context.Context, clientID, sealed string) (oauth.Secret, error) {
+	if v.Key == "" {
+		return "", errNoKey
+	}
 	blob, err := base64.StdEncoding.DecodeString(sealed)
 	if err != nil {
 		return "", fmt.Errorf("kms: the sealed secret of %q: %w", clientID, err)

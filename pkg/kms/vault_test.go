@@ -85,6 +85,7 @@ func TestVaultFails(t *testing.T) {
 		"late":           {faults(kmstest.Fault{Delay: time.Minute}, kmstest.Fault{Delay: time.Minute}), jwt.ErrBusy},
 		"denied":         {faults(denied), errors.New("neither")},
 		"disabled":       {func(s *kmstest.Server, v *kms.Vault) error { return s.SetState(v.Key, kmstest.Disabled) }, jwt.ErrKeyUnusable},
+		"none":           {func(_ *kmstest.Server, v *kms.Vault) error { v.Key = ""; return nil }, jwt.ErrKeyUnusable},
 		"gone":           {func(s *kmstest.Server, v *kms.Vault) error { return s.Remove(v.Key) }, jwt.ErrKeyUnusable},
 		"a key for MACs": {func(s *kmstest.Server, v *kms.Vault) (err error) { v.Key, err = s.Create(kmstest.HMAC256); return err }, jwt.ErrKeyUnusable},
 	} {

@@ -1,12 +1,14 @@
 // Package userinfo answers: who is this access token about?
 //
 // It is the UserInfo endpoint (OpenID Connect Core 1.0 §5.3), a resource that
-// takes bearer tokens (RFC 6750). The token is verified by its signature; then
-// the grant it came of and the person are read side by side, so that a revoked
-// grant ends it at once.
+// takes bearer tokens (RFC 6750) and those that are bound to a key (RFC 9449 §7),
+// in every dialect that we make. The token is verified by itself; then all that may
+// have ended it and the person are read side by side, so that a revoked grant, an
+// ended session or a blocked person ends it at once.
 package userinfo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -15,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kmint/pkg/dpop"
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
@@ -24,12 +27,18 @@ import (
 
 // An Endpoint is the UserInfo endpoint.
 type Endpoint struct {
-	Issuers store.Issuers
-	Keys    jwt.KeySet
-	Clients store.Clients
-	Grants  store.GrantReader
-	Users   store.Users
-	Now     func() time.Time
+	Issuers  store.Issuers
+	Clients  store.Clients
+	Settings store.ServerSettings
+	// Tokens reads access tokens.
+	Tokens   token.Reader
+	Grants   store.GrantReader
+	Users    store.Users
+	Sessions store.SessionReader
+	Revoked  store.RevokedTokens
+	DPoP     dpop.Verifier
+	Uses     store.Uses
+	Now      func() time.Time
 }
 
 // Serve answers with the claims that the token's scope lets its client see. It
@@ -37,7 +46,7 @@ type Endpoint struct {
 func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	claims, err := e.serve(w, r)
 	if err != nil {
-		return challenge(w, web.Busy(err, store.ErrBusy, jwt.ErrBusy))
+		return refuse(w, r, web.Busy(err, store.ErrBusy, jwt.ErrBusy))
 	}
 	return web.JSON(w, http.StatusOK, claims)
 }
@@ -49,12 +58,20 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (map[string]any,
 	if err != nil {
 		return nil, err
 	}
-	bearer, err := bearerToken(request)
+	presented, err := accessToken(request)
 	if err != nil {
 		return nil, err
 	}
+	issuer, err := e.Issuers.Issuer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	url := token.UserinfoAudience(issuer)
 	// A token that has expired still says whose scripts may read that it has.
-	access, err := e.verify(ctx, bearer)
+	access, err := e.Tokens.Access(ctx, presented, url, true)
+	if errors.Is(err, token.ErrNotOurs) {
+		return nil, invalid(err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -67,10 +84,19 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (map[string]any,
 		return nil, err
 	}
 	web.AllowOrigin(w, request.Origin, client.WebOrigins)
+	settings, err := e.Settings.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if e.Now().Unix() >= access.Expiry {
 		return nil, invalid(errors.New("the token has expired"))
 	}
-
+	proof, err := e.proof(ctx, w, request, dpop.Expected{
+		Method: request.Method, URL: url, Token: presented, Nonce: client.DPoPNonce || settings.DPoPNonce,
+	}, access)
+	if err != nil {
+		return nil, err
+	}
 	scope, err := oauth.ParseScope(access.Scope)
 	if err != nil {
 		return nil, invalid(err)
@@ -78,59 +104,93 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (map[string]any,
 	if !scope.Has(oauth.OpenID) {
 		return nil, oauth.InsufficientScope.Errorf("The access token was not granted the scope openid.")
 	}
-	user, err := e.person(ctx, access)
+	var user store.User
+	err = e.once(ctx, proof.Use, func() (err error) {
+		user, err = e.person(ctx, access, client, settings)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	claims := token.UserClaims(user, scope)
+	claims := token.FactsOf(user, client, settings.Claims, scope).IDToken
 	// OpenID Connect Core 1.0 §5.3.2: "The sub (subject) Claim MUST always be
 	// returned in the UserInfo Response."
 	claims["sub"] = user.Subject
 	return claims, nil
 }
 
-// verify checks everything about the token but its age.
-func (e Endpoint) verify(ctx context.Context, bearer oauth.Secret) (token.AccessToken, error) {
-	issuer, err := e.Issuers.Issuer(ctx)
-	if err != nil {
-		return token.AccessToken{}, err
+// once takes what a proof uses up, and gives it back where what comes after fails
+// on our side, so that the very same request may be sent again.
+func (e Endpoint) once(ctx context.Context, use store.Use, rest func() error) error {
+	if use.Key == "" {
+		return rest()
 	}
-	var access token.AccessToken
-	err = jwt.Verify(ctx, e.Keys, bearer.Reveal(), jwt.Expected{
-		Type:         jwt.TypAccessToken,
-		Issuer:       issuer,
-		Audience:     token.UserinfoAudience(issuer),
-		Now:          e.Now(),
-		AllowExpired: true, // serve looks at that
-	}, &access)
-	if errors.Is(err, jwt.ErrKeySet) {
-		return token.AccessToken{}, err
+	use.By = oauth.NewID()
+	err := e.Uses.UseOnce(ctx, use, e.Now())
+	if errors.Is(err, store.ErrUsed) {
+		return oauth.InvalidDPoPProof.Errorf("The DPoP proof was used before.").Because(err)
 	}
-	if err != nil {
-		return token.AccessToken{}, invalid(err)
+	if err == nil {
+		err = rest()
 	}
-	return access, nil
+	if err == nil || oauth.AsError(err).Status() < http.StatusInternalServerError { // the request was at fault
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTimeout)
+	defer cancel()
+	return errors.Join(err, e.Uses.ForgetUse(ctx, use))
 }
 
-// person reads the grant and the user side by side.
-func (e Endpoint) person(ctx context.Context, access token.AccessToken) (store.User, error) {
+// giveBackTimeout bounds the giving back, which outlives the request's deadline.
+const giveBackTimeout = 2 * time.Second
+
+// person reads all that the token hangs on, side by side, and returns whom it is
+// about.
+func (e Endpoint) person(ctx context.Context, access token.AccessToken, client store.Client, settings store.Settings) (store.User, error) {
+	// A client that acts in its own name is nobody, whatever people are called.
+	if access.Machine() {
+		return store.User{}, invalid(errors.New("the token speaks for no person"))
+	}
 	var (
-		grant store.Grant
-		user  store.User
+		grant   store.Grant
+		user    store.User
+		session store.Session
+		revoked bool
 	)
 	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() (err error) { grant, err = e.Grants.Grant(ctx, access.GrantID); return err })
+	// A token that was exchanged for another need not hang on a grant.
+	if access.GrantID != "" {
+		work.Go(func() (err error) { grant, err = e.Grants.Grant(ctx, access.GrantID); return err })
+	}
+	if access.SessionID != "" {
+		work.Go(func() (err error) {
+			session, err = e.Sessions.Session(ctx, oauth.Digest(access.SessionID), e.Now())
+			return err
+		})
+	}
 	work.Go(func() (err error) { user, err = e.Users.User(ctx, access.Subject); return err })
+	work.Go(func() (err error) { revoked, err = e.Revoked.TokenRevoked(ctx, access.ID, e.Now()); return err })
 	err := work.Wait()
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return store.User{}, invalid(errors.New("the grant or the user is gone"))
+		return store.User{}, invalid(errors.New("the grant, the session or the user is gone"))
 	case err != nil:
 		return store.User{}, err
+	case revoked:
+		return store.User{}, invalid(errors.New("the token is revoked"))
 	case !grant.Revoked.IsZero():
 		return store.User{}, invalid(errors.New("the grant is revoked"))
-	case grant.Subject != access.Subject || grant.ClientID != access.ClientID:
-		return store.User{}, invalid(errors.New("the grant is another's"))
+	case access.GrantID != "" && grant.Subject != access.Subject,
+		access.SessionID != "" && session.Subject != access.Subject:
+		return store.User{}, invalid(errors.New("the grant or the session is another's"))
+	}
+	// The login; where it was elsewhere, the issuing. The grant knows the millisecond.
+	begun := time.Unix(cmp.Or(access.AuthTime, access.IssuedAt), 0)
+	if access.GrantID != "" {
+		begun = grant.AuthTime
+	}
+	if before := func(t time.Time) bool { return !t.IsZero() && begun.UnixMilli() < t.UnixMilli() }; user.Ended(begun) || before(client.NotBefore) || before(settings.NotBefore) {
+		return store.User{}, invalid(errors.New("the user is blocked, or the login was ended"))
 	}
 	return user, nil
 }
@@ -138,10 +198,10 @@ func (e Endpoint) person(ctx context.Context, access token.AccessToken) (store.U
 // errNoToken is answered by a bare challenge.
 var errNoToken = oauth.InvalidToken.Errorf("The request has no access token.")
 
-// bearerToken finds the token in the header (RFC 6750 §2.1) or in the form body
-// of a POST (§2.2). RFC 6750 §2: "Clients MUST NOT use more than one method to
-// transmit the token in each request."
-func bearerToken(r oauth.Request) (oauth.Secret, error) {
+// accessToken finds the token in the header (RFC 6750 §2.1, RFC 9449 §7.1) or in the
+// form body of a POST (RFC 6750 §2.2). RFC 6750 §2: "Clients MUST NOT use more than
+// one method to transmit the token in each request."
+func accessToken(r oauth.Request) (oauth.Secret, error) {
 	inHeader := r.Authorization != ""
 	parameter := r.Get("access_token")
 	switch {
@@ -150,11 +210,14 @@ func bearerToken(r oauth.Request) (oauth.Secret, error) {
 	case inHeader:
 		// RFC 6750 §3.1: one who "attempted using an unsupported authentication method"
 		// is told no more than one who sent nothing.
-		bearer, ok := oauth.BearerToken(r.Authorization)
+		presented, ok := oauth.BearerToken(r.Authorization)
+		if !ok {
+			presented, ok = dpopToken(r.Authorization)
+		}
 		if !ok {
 			return "", errNoToken
 		}
-		return bearer, nil
+		return presented, nil
 	case parameter != "" && r.Method != http.MethodPost:
 		// RFC 9700 §2.6 and OAuth 2.1 drop the query method of RFC 6750 §2.3: a URL
 		// ends up in logs.
@@ -168,23 +231,4 @@ func bearerToken(r oauth.Request) (oauth.Secret, error) {
 
 func invalid(cause error) error {
 	return oauth.InvalidToken.Errorf("The access token is invalid, expired or revoked.").Because(cause)
-}
-
-// challenge sets WWW-Authenticate (RFC 6750 §3). "If the request lacks any
-// authentication information [...], the resource server SHOULD NOT include an
-// error code or other error information" (§3.1).
-func challenge(w http.ResponseWriter, err error) error {
-	e := oauth.AsError(err)
-	value := `Bearer realm="kmint"`
-	switch {
-	case e == errNoToken:
-	case e.Code == oauth.InsufficientScope:
-		value += `, error="insufficient_scope", error_description="` + e.Description + `", scope="openid"`
-	case e.Code == oauth.InvalidToken || e.Code == oauth.InvalidRequest:
-		value += `, error="` + string(e.Code) + `", error_description="` + e.Description + `"`
-	default:
-		return err
-	}
-	w.Header().Set("WWW-Authenticate", value)
-	return err
 }

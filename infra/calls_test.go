@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
+	"kmint/pkg/clientauth"
 	"kmint/pkg/dynamo"
 	"kmint/pkg/jwt"
 	"kmint/pkg/keys"
@@ -87,6 +88,11 @@ func TestKeyCalls(t *testing.T) {
 			_, err := mac.HourlyKey(t.Context(), "x", 1)
 			return err
 		},
+		"clientauth.Vault": func() error {
+			var vault clientauth.Vault = ours.Vault{Client: client, Key: "x"}
+			_, err := vault.Unseal(t.Context(), "x", "eA==")
+			return err
+		},
 	} {
 		clear(r.calls)
 		_ = use() // the answer is empty
@@ -141,13 +147,14 @@ func (r *recorder) Do(request *http.Request) (*http.Response, error) {
 		TableName, ConditionExpression string
 		Key, Item                      item
 		MessageType, MacAlgorithm      string
+		EncryptionContext              map[string]string
 	}
 	if err := json.Unmarshal(body, &asked); err != nil {
 		return nil, err
 	}
 	service, action, _ := strings.Cut(request.Header.Get("X-Amz-Target"), ".")
 	if service == "TrentService" {
-		r.calls["kms:"+action+" "+asked.MessageType+asked.MacAlgorithm] = true
+		r.calls["kms:"+action+" "+asked.MessageType+asked.MacAlgorithm+strings.Join(slices.Sorted(maps.Keys(asked.EncryptionContext)), ",")] = true
 		return answer(request, http.StatusOK, `{}`), nil
 	}
 	key := asked.Key.PK.S + asked.Item.PK.S

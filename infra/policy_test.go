@@ -65,9 +65,10 @@ var implied = map[string][]string{
 		"dynamodb:PutItem GrantsTable attempts#*",
 		"dynamodb:DeleteItem GrantsTable attempts#*",
 	},
-	"keys.PrivateKey": {"kms:Sign key/* kmint:stack=!Ref AWS::StackName kmint:use=sign DIGEST"},
-	"session.MAC":     {"kms:GenerateMac MacKey HMAC_SHA_256"},
-	"dpop.MAC":        {"kms:GenerateMac MacKey HMAC_SHA_256"},
+	"keys.PrivateKey":  {"kms:Sign key/* kmint:stack=!Ref AWS::StackName kmint:use=sign DIGEST"},
+	"session.MAC":      {"kms:GenerateMac MacKey HMAC_SHA_256"},
+	"dpop.MAC":         {"kms:GenerateMac MacKey HMAC_SHA_256"},
+	"clientauth.Vault": {"kms:Decrypt key/* kmint:stack=!Ref AWS::StackName kmint:use=seal client_id"},
 }
 
 // A function is what the code says about one Lambda function.
@@ -110,17 +111,18 @@ func TestTemplate(t *testing.T) {
 // TestTemplateRefuses breaks the template in one place at a time.
 func TestTemplateRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, want string }{
-		"an action more":              {"Action: dynamodb:UpdateItem\n", "Action: [dynamodb:UpdateItem, dynamodb:PutItem]\n", "TokenFunction may dynamodb:PutItem GrantsTable grant#*, which"},
+		"an action more":              {"[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem]\n", "[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem]\n", "TokenFunction may dynamodb:DeleteItem GrantsTable grant#*, which"},
 		"an action less":              {"Action: [dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem]", "Action: [dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem]", "AuthorizeFunction needs dynamodb:DeleteItem GrantsTable session#*"},
-		"an action by pattern":        {"Action: dynamodb:UpdateItem\n", "Action: dynamodb:Update*\n", "TokenFunction may dynamodb:Update* GrantsTable grant#*, which"},
-		"a kind of item more":         {`["client#*", issuer, keys]`, `["client#*", "api#*", issuer, keys]`, "UserinfoFunction may dynamodb:GetItem ConfigTable api#*, which"},
-		"a kind of item less":         {`["user#*", "login#*"]`, `["user#*"]`, "AuthorizeFunction needs dynamodb:GetItem UsersTable login#*"},
+		"an action by pattern":        {"[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem]\n", "[dynamodb:GetItem, dynamodb:PutItem, dynamodb:Update*]\n", "TokenFunction may dynamodb:Update* GrantsTable grant#*, which"},
+		"a kind of item more":         {`["client#*", issuer, server, keys]`, `["client#*", "api#*", issuer, server, keys]`, "UserinfoFunction may dynamodb:GetItem ConfigTable api#*, which"},
+		"a kind of item less":         {`["user#*", "login#*"]`, `["user#*"]`, "TokenFunction needs dynamodb:GetItem UsersTable login#*"},
 		"every item":                  {`["grant#*"]`, `["*"]`, "TokenFunction may dynamodb:UpdateItem GrantsTable *, which"},
 		"another table":               {"Resource: !GetAtt UsersTable.Arn", "Resource: !GetAtt ConfigTable.Arn", "TokenFunction may dynamodb:GetItem ConfigTable user#*, which"},
 		"no condition on keys":        {`ForAllValues:StringLike: {"dynamodb:LeadingKeys": ["grant#*"]}`, `StringLike: {}`, "TokenFunction may dynamodb:UpdateItem GrantsTable any key, which"},
 		"absent keys":                 {`"Null": {"dynamodb:LeadingKeys": "false"}`, `"Null": {}`, "TokenFunction may dynamodb:GetItem ConfigTable any key, which"},
+		"any secret is opened":        {`"Null": {"kms:EncryptionContext:client_id": "false"}`, `"Null": {}`, "TokenFunction needs kms:Decrypt key/*"},
 		"any key signs":               {"aws:ResourceTag/kmint:use: sign\n", "aws:ResourceTag/kmint:use: seal\n", "TokenFunction needs kms:Sign key/*"},
-		"another function signs":      {"Action: kms:GenerateMac\n", "Action: [kms:GenerateMac, kms:Sign]\n", "AuthorizeFunction may kms:Sign MacKey HMAC_SHA_256, which"},
+		"another function signs":      {"Action: kms:GenerateMac\n", "Action: [kms:GenerateMac, kms:Sign]\n", "TokenFunction may kms:Sign MacKey HMAC_SHA_256, which"},
 		"a managed policy":            {"      Policies:\n        - PolicyName: token\n", "      ManagedPolicyArns: [arn:aws:iam::aws:policy/AdministratorAccess]\n      Policies:\n        - PolicyName: token\n", "TokenRole has ManagedPolicyArns"},
 		"policies beside the role":    {"Role: !GetAtt TokenRole.Arn", "Policies: [AdministratorAccess]", "TokenFunction's role is not TokenRole alone"},
 		"a role swapped":              {"Role: !GetAtt UserinfoRole.Arn", "Role: !GetAtt TokenRole.Arn", "UserinfoFunction's role is not UserinfoRole alone"},
@@ -128,9 +130,9 @@ func TestTemplateRefuses(t *testing.T) {
 		"a route more":                {"Method: OPTIONS, Path: /userinfo}", "Method: OPTIONS, Path: /whoami}", "UserinfoFunction has a route OPTIONS /whoami"},
 		"an own limit without route":  {"        POST /oauth/token:\n", "        PUT /oauth/token:\n", "Api limits PUT /oauth/token, which is no route"},
 		"CORS by the gateway":         {"      StageName: $default\n", "      StageName: $default\n      CorsConfiguration: true\n", "Api has a CorsConfiguration"},
-		"reserved concurrency":        {"Description: The token endpoint\n", "Description: The token endpoint\n      ReservedConcurrentExecutions: 5\n", "TokenFunction reserves concurrency"},
-		"a variable less":             {"          MAC_KEY: !GetAtt MacKey.Arn\n", "", "AuthorizeFunction has no variable MAC_KEY"},
-		"a variable more":             {"          MAC_KEY: !GetAtt MacKey.Arn\n", "          MAC_KEY: !GetAtt MacKey.Arn\n          TOKEN_PATH: /token\n", "AuthorizeFunction has a variable TOKEN_PATH"},
+		"reserved concurrency":        {"Description: The UserInfo endpoint\n", "Description: The UserInfo endpoint\n      ReservedConcurrentExecutions: 5\n", "UserinfoFunction reserves concurrency"},
+		"a variable less":             {"          MAC_KEY: !GetAtt MacKey.Arn\n", "", "TokenFunction has no variable MAC_KEY"},
+		"a variable more":             {"          MAC_KEY: !GetAtt MacKey.Arn\n", "          MAC_KEY: !GetAtt MacKey.Arn\n          REALM: kmint\n", "TokenFunction has a variable REALM"},
 		"no TTL":                      {"TimeToLiveSpecification: {AttributeName: ttl, Enabled: true}", "TimeToLiveSpecification: {AttributeName: expires, Enabled: true}", "GrantsTable does not expire items by ttl"},
 		"grants restored":             {"PointInTimeRecoverySpecification: {PointInTimeRecoveryEnabled: false}", "PointInTimeRecoverySpecification: {PointInTimeRecoveryEnabled: true}", "GrantsTable can be restored"},
 		"no recovery":                 {"PointInTimeRecoverySpecification: {PointInTimeRecoveryEnabled: true}", "PointInTimeRecoverySpecification: {PointInTimeRecoveryEnabled: false}", "ConfigTable cannot be restored"},
@@ -266,7 +268,7 @@ func needs(f function) ([]string, error) {
 	}
 	for _, field := range reflect.VisibleFields(reflect.TypeOf(f.Server)) {
 		switch field.Type {
-		case reflect.TypeFor[string](), reflect.TypeFor[*slog.Logger](), reflect.TypeFor[func() time.Time]():
+		case reflect.TypeFor[string](), reflect.TypeFor[bool](), reflect.TypeFor[*slog.Logger](), reflect.TypeFor[func() time.Time]():
 			continue
 		}
 		actions, known := implied[field.Type.String()]
@@ -334,7 +336,11 @@ func targets(action string, statement map[string]any) []string {
 			}
 			resource += " kmint:use=" + text(at(condition, "StringEquals", "aws:ResourceTag/kmint:use"))
 		}
-		return []string{resource + " " + text(at(condition, "StringEquals", "kms:MessageType")) + text(at(condition, "StringEquals", "kms:MacAlgorithm"))}
+		how := text(at(condition, "StringEquals", "kms:MessageType")) + text(at(condition, "StringEquals", "kms:MacAlgorithm"))
+		if text(at(condition, "Null", "kms:EncryptionContext:client_id")) == "false" {
+			how += "client_id"
+		}
+		return []string{resource + " " + how}
 	default:
 		return []string{resource}
 	}

@@ -12,6 +12,7 @@ import (
 	"kmint/pkg/config"
 	"kmint/pkg/dynamo"
 	"kmint/pkg/gateway"
+	"kmint/pkg/kms"
 	"kmint/pkg/server"
 )
 
@@ -29,8 +30,8 @@ func main() {
 	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable, UsersTable: env.UsersTable, GrantsTable: env.GrantsTable}
 	userinfo := server.Userinfo{
 		Issuer:  env.Issuer,
-		Clients: db, Issuers: db, Registry: db, Grants: db, Users: db,
-		Now: time.Now, Log: env.Logger(version),
+		Clients: db, Settings: db, Issuers: db, Registry: db, Users: db, Sessions: db, Grants: db, Uses: db, Revoked: db, Opaque: db,
+		MAC: &kms.MAC{Client: kms.NewClient(sdk), Key: env.MACKey}, Now: time.Now, Log: env.Logger(version),
 	}
 	lambda.Start(gateway.Proxy(userinfo.Handler()))
 }

@@ -30,7 +30,7 @@ type cost struct {
 	// which each began after the one before had ended.
 	trips int
 	// reads and writes of DynamoDB; signs and macs of KMS.
-	reads, writes, signs, macs int
+	reads, writes, signs, macs, decrypts int
 }
 
 // budgets are the costs of every step in warm functions: configuration, key
@@ -156,7 +156,9 @@ func (r *rig) handlers(m *meter) (map[string]gateway.Function, *bytes.Buffer) {
 	return map[string]gateway.Function{
 		"token": gateway.Proxy(server.Token{
 			TokenPath: "/oauth2/token",
-			Clients:   db, APIs: db, Settings: db, Issuers: db, Registry: db, Grants: db, Users: db,
+			Clients:   db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db,
+			Codes: db, Grants: db, Kept: db, Uses: db, Revocations: db, Revoked: db, Opaque: db, Documents: db,
+			MAC: &kms.MAC{Client: keys, Key: r.macKey}, Vault: kms.Vault{Client: keys, Key: r.secretsKey},
 			PrivateKey: kms.Signer{Client: keys}, Now: time.Now, Log: log,
 		}.Handler()),
 		"authorize": gateway.Proxy(server.Authorize{
@@ -164,7 +166,8 @@ func (r *rig) handlers(m *meter) (map[string]gateway.Function, *bytes.Buffer) {
 			MAC: &kms.MAC{Client: keys, Key: r.macKey}, Now: time.Now, Log: log,
 		}.Handler()),
 		"userinfo": gateway.Proxy(server.Userinfo{
-			Clients: db, Issuers: db, Registry: db, Grants: db, Users: db, Now: time.Now, Log: log,
+			Clients: db, Settings: db, Issuers: db, Registry: db, Users: db, Sessions: db, Grants: db, Uses: db, Revoked: db, Opaque: db,
+			MAC: &kms.MAC{Client: keys, Key: r.macKey}, Now: time.Now, Log: log,
 		}.Handler()),
 		"discovery": gateway.Proxy(server.Discovery{
 			TokenPath: "/oauth/token", Issuers: db, Registry: db, Now: time.Now, Log: log,
@@ -224,6 +227,8 @@ func sum(t *testing.T, calls []call) (c cost) {
 			c.signs++
 		case "GenerateMac":
 			c.macs++
+		case "Decrypt":
+			c.decrypts++
 		default:
 			t.Errorf("a call of %s", call.operation)
 		}

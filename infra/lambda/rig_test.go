@@ -33,7 +33,7 @@ type rig struct {
 	kms    *kmstest.Server
 	kmsURL string
 	// keys by purpose
-	signingKey, macKey string
+	signingKey, ps256Key, es256Key, macKey, secretsKey string
 }
 
 func newRig(t testing.TB) *rig {
@@ -50,7 +50,10 @@ func newRig(t testing.TB) *rig {
 	if err := ddb.CreateTables(t.Context(), r.db.Client(), r.tables); err != nil {
 		t.Fatal(err)
 	}
-	for key, spec := range map[*string]string{&r.signingKey: kmstest.RSA2048, &r.macKey: kmstest.HMAC256} {
+	for key, spec := range map[*string]string{
+		&r.signingKey: kmstest.RSA2048, &r.ps256Key: kmstest.RSA2048, &r.es256Key: kmstest.P256,
+		&r.macKey: kmstest.HMAC256, &r.secretsKey: kmstest.Symmetric,
+	} {
 		var err error
 		if *key, err = r.kms.Create(spec); err != nil {
 			t.Fatal(err)
@@ -68,7 +71,8 @@ func (r *rig) seed(t testing.TB) {
 	for _, again := range []bool{false, true} {
 		command := exec.CommandContext(t.Context(), kmint, "import",
 			"--config-table", r.tables.Config, "--users-table", r.tables.Users,
-			"--signing-key", r.signingKey, "--issuer", issuer, "--seed", filepath.Join(root, "infra/examples/seed.json"))
+			"--signing-key", r.signingKey, "--ps256-key", r.ps256Key, "--es256-key", r.es256Key, "--secrets-key", r.secretsKey,
+			"--issuer", issuer, "--seed", filepath.Join(root, "infra/examples/seed.json"))
 		command.Env = []string{
 			"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=example", "AWS_SECRET_ACCESS_KEY=example",
 			"AWS_ENDPOINT_URL_DYNAMODB=" + r.db.URL, "AWS_ENDPOINT_URL_KMS=" + r.kmsURL,
@@ -98,12 +102,13 @@ func (r *rig) env(function string) map[string]string {
 	switch function {
 	case "token":
 		maps.Copy(env, people)
-		maps.Copy(env, map[string]string{"TOKEN_PATH": "/oauth2/token", "AWS_ENDPOINT_URL_KMS": r.kmsURL})
+		maps.Copy(env, map[string]string{"TOKEN_PATH": "/oauth2/token", "MAC_KEY": r.macKey, "SECRETS_KEY": r.secretsKey, "AWS_ENDPOINT_URL_KMS": r.kmsURL})
 	case "authorize":
 		maps.Copy(env, people)
 		maps.Copy(env, map[string]string{"MAC_KEY": r.macKey, "AWS_ENDPOINT_URL_KMS": r.kmsURL})
 	case "userinfo":
 		maps.Copy(env, people)
+		maps.Copy(env, map[string]string{"MAC_KEY": r.macKey, "AWS_ENDPOINT_URL_KMS": r.kmsURL})
 	case "discovery":
 		env["TOKEN_PATH"] = "/oauth/token"
 	}

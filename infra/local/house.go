@@ -103,10 +103,11 @@ func (h *house) functions(tokenPath string) map[string]http.Handler {
 	issuer, s, now, log := h.cfg.Issuer, h.store, time.Now, h.log
 	return map[string]http.Handler{
 		"TokenFunction": server.Token{
-			Issuer: issuer, TokenPath: tokenPath,
-			Clients: s, APIs: s, Settings: s, Issuers: s, Registry: s, Grants: s, Users: s,
-			PrivateKey: h.keys,
-			Now:        now, Log: log,
+			Issuer: issuer, TokenPath: tokenPath, AllowLoopback: true,
+			Clients: s, APIs: s, Settings: s, Issuers: s, Registry: s, Users: s, Logins: s, Attempts: s, Sessions: s,
+			Codes: s, Grants: s, Kept: s, Uses: s, Revocations: s, Revoked: s, Opaque: s, Documents: s,
+			MAC: h.keys, Vault: h.keys, PrivateKey: h.keys,
+			Now: now, Log: log,
 		}.Handler(),
 		"AuthorizeFunction": server.Authorize{
 			Issuer:  issuer,
@@ -116,7 +117,8 @@ func (h *house) functions(tokenPath string) map[string]http.Handler {
 		}.Handler(),
 		"UserinfoFunction": server.Userinfo{
 			Issuer:  issuer,
-			Clients: s, Issuers: s, Registry: s, Grants: s, Users: s,
+			Clients: s, Settings: s, Issuers: s, Registry: s, Users: s, Sessions: s, Grants: s, Uses: s, Revoked: s, Opaque: s,
+			MAC: h.keys,
 			Now: now, Log: log,
 		}.Handler(),
 		"DiscoveryFunction": server.Discovery{

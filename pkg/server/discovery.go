@@ -7,7 +7,6 @@ import (
 
 	"kmint/pkg/discovery"
 	"kmint/pkg/keys"
-	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 	"kmint/pkg/web"
 )
@@ -30,11 +29,10 @@ type Discovery struct {
 func (f Discovery) Handler() http.Handler {
 	cache := store.NewCache(nil, nil, nil, f.Issuers, f.Registry, f.Now)
 	endpoint := discovery.Endpoint{
-		Issuers:   named{cache, f.Issuer},
-		Keys:      &keys.Ring{Registry: cache},
-		TokenPath: f.TokenPath,
-		// Those that Token serves: this function cannot ask it.
-		GrantTypes: []string{oauth.AuthorizationCode, oauth.ClientCredentials, oauth.RefreshToken},
+		Issuers:    named{cache, f.Issuer},
+		Keys:       &keys.Ring{Registry: cache},
+		TokenPath:  f.TokenPath,
+		GrantTypes: GrantTypes(),
 	}
 	edge := newEdge(f.Issuer, f.Now, f.Log)
 	mux := routes{}

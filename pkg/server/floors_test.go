@@ -64,7 +64,7 @@ var floors = map[string]string{
 }
 
 // Packages of tests stand beside what they test.
-var testOnly = []string{"store/storetest"}
+var testOnly = []string{"store/storetest", "store/storetest/history"}
 
 // Only these see HTTP: those that write answers, and those that pass them on.
 var writers = []string{"web", "gateway", "verify", "grant", "authorize", "userinfo", "discovery", "revoke", "introspect", "server"}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"kmint/pkg/bolt"
-	"kmint/pkg/jwt"
 	"kmint/pkg/keys"
 	"kmint/pkg/localkey"
 	"kmint/pkg/seed"
@@ -51,12 +50,14 @@ func build(t *testing.T) http.Handler {
 	t.Cleanup(func() { _ = db.Close() })
 	local, err := localkey.Open(keyDir)
 	must(err)
-	public, err := local.PublicKey(t.Context(), localkey.Reference)
-	must(err)
-	key, err := keys.New(jwt.RS256, public, localkey.Reference)
-	must(err)
-	_, err = keys.First(t.Context(), db, key, time.Now())
-	must(err)
+	for algorithm, reference := range localkey.References() {
+		public, err := local.PublicKey(t.Context(), reference)
+		must(err)
+		key, err := keys.New(algorithm, public, reference)
+		must(err)
+		_, err = keys.First(t.Context(), db, key, time.Now())
+		must(err)
+	}
 	file, err := os.Open("../../infra/examples/seed.json")
 	must(err)
 	defer func() { _ = file.Close() }()
@@ -74,10 +75,11 @@ func build(t *testing.T) http.Handler {
 	mux := http.NewServeMux()
 	token := server.Token{
 		Issuer: issuer, TokenPath: "/own/path",
-		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Grants: db, Users: db,
-		PrivateKey: local, Now: time.Now, Log: log,
+		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db,
+		Codes: db, Grants: db, Kept: db, Uses: db, Revocations: db, Revoked: db, Opaque: db, Documents: db,
+		MAC: local, Vault: local, PrivateKey: local, Now: time.Now, Log: log,
 	}.Handler()
-	for _, path := range []string{"/oauth/token", "/token", "/v1/token", "/own/path"} {
+	for _, path := range []string{"/oauth/token", "/token", "/v1/token", "/own/path", "/oauth/revoke", "/oauth/introspect"} {
 		mux.Handle(path, token)
 	}
 	mux.Handle("/authorize", server.Authorize{
@@ -87,8 +89,8 @@ func build(t *testing.T) http.Handler {
 	}.Handler())
 	mux.Handle("/userinfo", server.Userinfo{
 		Issuer:  issuer,
-		Clients: db, Issuers: db, Registry: db, Grants: db, Users: db,
-		Now: time.Now, Log: log,
+		Clients: db, Settings: db, Issuers: db, Registry: db, Users: db, Sessions: db, Grants: db, Uses: db, Revoked: db, Opaque: db,
+		MAC: local, Now: time.Now, Log: log,
 	}.Handler())
 	mux.Handle("/.well-known/", server.Discovery{
 		Issuer: issuer, TokenPath: "/own/path", Issuers: db, Registry: db, Now: time.Now, Log: log,

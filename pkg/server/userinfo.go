@@ -5,8 +5,10 @@ import (
 	"net/http"
 	"time"
 
+	"kmint/pkg/dpop"
 	"kmint/pkg/keys"
 	"kmint/pkg/store"
+	"kmint/pkg/token"
 	"kmint/pkg/userinfo"
 	"kmint/pkg/web"
 )
@@ -17,10 +19,16 @@ type Userinfo struct {
 	Issuer string
 
 	Clients  store.Clients
+	Settings store.ServerSettings
 	Issuers  store.Issuers
 	Registry store.RegistryReader
-	Grants   store.GrantReader
 	Users    store.Users
+	Sessions store.SessionReader
+	Grants   store.GrantReader
+	Uses     store.Uses
+	Revoked  store.RevokedTokens
+	Opaque   store.OpaqueReader
+	MAC      dpop.MAC
 
 	Now func() time.Time
 	Log *slog.Logger
@@ -28,14 +36,20 @@ type Userinfo struct {
 
 // Handler serves the UserInfo endpoint.
 func (f Userinfo) Handler() http.Handler {
-	cache := store.NewCache(f.Clients, nil, nil, f.Issuers, f.Registry, f.Now)
+	cache := store.NewCache(f.Clients, nil, f.Settings, f.Issuers, f.Registry, f.Now)
+	issuers := named{cache, f.Issuer}
 	endpoint := userinfo.Endpoint{
-		Issuers: named{cache, f.Issuer},
-		Keys:    &keys.Ring{Registry: cache},
-		Clients: cache,
-		Grants:  f.Grants,
-		Users:   f.Users,
-		Now:     f.Now,
+		Issuers:  issuers,
+		Clients:  cache,
+		Settings: cache,
+		Tokens:   token.Reader{Issuers: issuers, Keys: &keys.Ring{Registry: cache}, Opaque: f.Opaque, Now: f.Now},
+		Grants:   f.Grants,
+		Users:    f.Users,
+		Sessions: f.Sessions,
+		Revoked:  f.Revoked,
+		DPoP:     dpop.Verifier{MAC: f.MAC, Now: f.Now},
+		Uses:     f.Uses,
+		Now:      f.Now,
 	}
 	edge := newEdge(f.Issuer, f.Now, f.Log)
 	mux := routes{}

@@ -106,8 +106,9 @@ func build(dir string) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/oauth/token", server.Token{
 		Issuer: issuer, TokenPath: "/oauth/token",
-		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Grants: db, Users: db,
-		PrivateKey: local, Now: time.Now, Log: log,
+		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db,
+		Codes: db, Grants: db, Kept: db, Uses: db, Revocations: db, Revoked: db, Opaque: db, Documents: db,
+		MAC: local, Vault: local, PrivateKey: local, Now: time.Now, Log: log,
 	}.Handler())
 	mux.Handle("/.well-known/", server.Discovery{
 		Issuer: issuer, TokenPath: "/oauth/token", Issuers: db, Registry: db, Now: time.Now, Log: log,

@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"time"
 
 	"kmint/pkg/oauth"
+	"kmint/pkg/policy"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
 	"kmint/pkg/web"
@@ -55,7 +57,7 @@ func (g AuthorizationCode) Authorize(ctx context.Context, r Request) (Result, er
 		Key:         r.Key,
 		Bind:        bind(r),
 		Scope:       asked,
-		Audience:    r.Targets(),
+		Audience:    r.Audience,
 		Now:         g.Now(),
 		By:          by,
 		Family:      first.Family.Digest(),
@@ -66,16 +68,27 @@ func (g AuthorizationCode) Authorize(ctx context.Context, r Request) (Result, er
 		return Result{}, codeRefused(err)
 	}
 	result := Result{
-		Authorization: authorization(grant, asked, r.Targets()),
+		Authorization: authorization(grant, asked, r.Audience),
 		Undo:          func(ctx context.Context) error { return g.Grants.ReopenCode(ctx, grant.ID, by) },
 	}
-	facts := token.Facts{IDToken: grant.Claims, AccessToken: grant.AccessClaims}
+	facts := token.Facts{IDToken: grant.Claims, AccessToken: narrowed(grant.AccessClaims, r.Settings.Claims, result.Authorization.Scope)}
 	result.Authorization.Person.Facts = func(context.Context) (token.Facts, error) { return facts, nil }
 	result.Authorization.Person.Waits = true // for what is here already
-	if scope := result.Authorization.Scope; scope.Has(oauth.OfflineAccess) || scope.Has(oauth.OnlineAccess) {
+	if policy.Refreshable(result.Authorization.Scope) {
 		result.RefreshToken = first.Token()
 	}
 	return result, nil
+}
+
+// narrowed leaves of a snapshot what the claims map shows under the scope.
+func narrowed(claims map[string]any, rules []store.ClaimRule, scope oauth.Scope) map[string]any {
+	kept := maps.Clone(claims)
+	for _, rule := range rules {
+		if rule.Scope != "" && !scope.Has(rule.Scope) {
+			delete(kept, rule.Claim)
+		}
+	}
+	return kept
 }
 
 // bind is what a refresh token of this request is bound to. RFC 9449 §5: "refresh

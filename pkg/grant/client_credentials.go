@@ -26,14 +26,15 @@ func (ClientCredentials) Spends() bool { return false }
 func (g ClientCredentials) Authorize(ctx context.Context, r Request) (Result, error) {
 	// RFC 6749 §4.4: the grant "MUST only be used by confidential clients".
 	if r.Client.Public() {
-		return Result{}, oauth.UnauthorizedClient.Errorf("A public client cannot use the grant type client_credentials.")
+		return Result{}, oauth.UnauthorizedClient.Errorf("A public client cannot use the grant type client_credentials.").
+			Named(oauth.CaseGrantType).About(oauth.ClientCredentials)
 	}
 	asked, err := oauth.ParseScope(r.Get("scope"))
 	if err != nil {
 		return Result{}, err
 	}
 	// No scope is passed on: openid speaks of a person, and there is none.
-	audience, err := policy.Audience(r.Client, r.Targets(), r.Settings, nil)
+	audience, err := policy.Audience(r.Client, r.Audience, r.Settings, nil)
 	if err != nil {
 		return Result{}, err
 	}

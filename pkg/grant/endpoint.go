@@ -17,8 +17,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,6 +32,7 @@ import (
 	"kmint/pkg/policy"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
+	"kmint/pkg/trust"
 	"kmint/pkg/web"
 )
 
@@ -48,6 +51,9 @@ type Request struct {
 	oauth.Request
 	Client   store.Client
 	Settings store.Settings
+	// Audience lists the APIs that the request names: nil where it names nothing, and
+	// empty where it names the userinfo endpoint alone.
+	Audience []string
 	// Key is the thumbprint of the key that the request was proven by (RFC 9449),
 	// "" for none.
 	Key string
@@ -82,7 +88,7 @@ type Endpoint struct {
 func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	response, profile, err := e.serve(w, r)
 	if err != nil {
-		return oauth.InProfile(web.Busy(err, store.ErrBusy, jwt.ErrBusy), profile)
+		return oauth.InProfile(web.Busy(err, store.ErrBusy, jwt.ErrBusy, trust.ErrUnavailable), profile)
 	}
 	return web.JSON(w, http.StatusOK, response)
 }
@@ -117,32 +123,49 @@ func (e Endpoint) answer(ctx context.Context, w http.ResponseWriter, claim clien
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	client := authenticated.Client
-	grant, err := e.grant(client, settings, request.Get("grant_type"))
+	grantType := request.Get("grant_type")
+	grant, err := e.grant(authenticated.Client, settings, grantType)
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	web.Annotate(ctx, slog.String("grant_type", request.Get("grant_type")))
-	proof, err := e.proof(ctx, w, client, settings, request)
+	web.Annotate(ctx, slog.String("grant_type", grantType))
+	issuer, err := e.Issuers.Issuer(ctx)
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
+	r := Request{Request: request, Client: authenticated.Client, Settings: settings, Audience: audience(request, issuer)}
+	proof, err := e.proof(ctx, w, issuer, r)
+	if err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	r.Key = proof.Key
 	uses := newUses(e.Uses, e.Now, authenticated.Uses, proof.Use)
+	response, err := e.walk(ctx, grant, r, uses)
+	return response, uses.after(ctx, err)
+}
+
+// walk is everything that uses something up.
+func (e Endpoint) walk(ctx context.Context, grant Grant, r Request, uses *uses) (oauth.TokenResponse, error) {
 	if grant.Spends() {
 		if err := uses.take(ctx); err != nil {
 			return oauth.TokenResponse{}, err
 		}
 	}
-	result, err := grant.Authorize(ctx, Request{Request: request, Client: client, Settings: settings, Key: proof.Key})
+	result, err := grant.Authorize(ctx, r)
 	if err != nil {
-		return oauth.TokenResponse{}, uses.after(ctx, err)
+		return oauth.TokenResponse{}, err
 	}
-	web.Annotate(ctx, slog.String("sub", result.Authorization.Subject))
-	authorization := &result.Authorization
-	authorization.Key, authorization.GrantType = proof.Key, request.Get("grant_type")
-	authorization.IDTokenAlgorithm = client.IDTokenAlgorithm
-	response, err := e.issue(ctx, Request{Request: request, Client: client, Settings: settings}, result, uses)
-	return response, uses.after(ctx, err)
+	a := &result.Authorization
+	web.Annotate(ctx, slog.String("sub", a.Subject))
+	a.Key, a.GrantType, a.IDTokenAlgorithm = r.Key, r.Get("grant_type"), r.Client.IDTokenAlgorithm
+	return e.issue(ctx, r, result, uses)
+}
+
+// audience is what the request names, but the userinfo endpoint, which is no API:
+// nil for nothing, empty for that endpoint alone.
+func audience(r oauth.Request, issuer string) []string {
+	named := r.Targets()
+	return slices.DeleteFunc(named, func(name string) bool { return name == token.UserinfoAudience(issuer) })
 }
 
 func (e Endpoint) grant(client store.Client, settings store.Settings, grantType string) (Grant, error) {
@@ -157,18 +180,14 @@ func (e Endpoint) grant(client store.Client, settings store.Settings, grantType 
 }
 
 // proof checks the DPoP proof, if there is one or must be (RFC 9449 §5, §5.2, §8).
-func (e Endpoint) proof(ctx context.Context, w http.ResponseWriter, client store.Client, settings store.Settings, r oauth.Request) (dpop.Proof, error) {
-	if len(r.DPoP) == 0 && !client.DPoPBound {
+func (e Endpoint) proof(ctx context.Context, w http.ResponseWriter, issuer string, r Request) (dpop.Proof, error) {
+	if len(r.DPoP) == 0 && !r.Client.DPoPBound {
 		return dpop.Proof{}, nil
 	}
 	if len(r.DPoP) == 0 {
 		return dpop.Proof{}, oauth.InvalidDPoPProof.Errorf("The client's tokens are bound to a key: the request needs a DPoP proof.")
 	}
-	issuer, err := e.Issuers.Issuer(ctx)
-	if err != nil {
-		return dpop.Proof{}, err
-	}
-	nonce := client.DPoPNonce || settings.DPoPNonce
+	nonce := r.Client.DPoPNonce || r.Settings.DPoPNonce
 	if nonce {
 		// RFC 9449 §8.2: a server "MAY supply the new nonce in the same way that the
 		// initial one is supplied: by using a DPoP-Nonce HTTP header in the response".
@@ -188,22 +207,15 @@ const undoTimeout = 2 * time.Second
 
 // issue signs, or gives back what was spent.
 func (e Endpoint) issue(ctx context.Context, r Request, result Result, uses *uses) (oauth.TokenResponse, error) {
-	a := &result.Authorization
-	apis, err := e.allowed(ctx, r, a)
-	if err != nil {
-		return oauth.TokenResponse{}, errors.Join(err, giveBack(ctx, result))
+	if person := result.Authorization.Person; person != nil && policy.LoginEnded(r.Client, r.Settings, person.AuthTime) {
+		return oauth.TokenResponse{}, loginEnded(r)
 	}
-	format, err := policy.FormatOf(apis)
-	if err != nil {
+	// Even a refusal gives back: the client may ask for less.
+	if err := e.complete(ctx, r, &result); err != nil {
 		return oauth.TokenResponse{}, errors.Join(err, giveBack(ctx, result))
-	}
-	a.Format = token.Format{
-		Dialect:  format.Dialect,
-		Key:      jwt.Choice{Algorithm: format.Algorithm, KeyID: format.KeyID},
-		Lifetime: policy.TokenLifetime(apis),
 	}
 	response, err := e.mint(ctx, result, uses)
-	// A refusal keeps it spent: only what failed on our side may be tried again.
+	// From here on one keeps it spent: only what failed on our side may be tried again.
 	if err == nil || refused(err) {
 		return response, err
 	}
@@ -216,28 +228,70 @@ func refused(err error) bool {
 	return errors.As(err, &refusal) && refusal.Status() < http.StatusInternalServerError
 }
 
-// allowed finds the APIs and leaves of the scope what policy allows there today: a
-// grant may be older than a change of the configuration, and narrower APIs have
-// fewer scope values.
-func (e Endpoint) allowed(ctx context.Context, r Request, a *token.Authorization) ([]store.API, error) {
+// loginEnded refuses what came of a login before the not_before of the client or
+// the server, like what has been revoked.
+func loginEnded(r Request) error {
+	cause := errors.New("the not_before of the client, or of the server, is after the login")
+	switch r.Get("grant_type") {
+	case oauth.AuthorizationCode:
+		return codeRefused(fmt.Errorf("%w: %w", store.ErrRevoked, cause))
+	case oauth.RefreshToken:
+		return refreshRefused(cause)
+	default:
+		return oauth.InvalidRequest.Errorf("The login has ended.").Because(cause)
+	}
+}
+
+// complete finds the APIs, and takes from them what the tokens are to be.
+func (e Endpoint) complete(ctx context.Context, r Request, result *Result) error {
+	a := &result.Authorization
 	apis, err := findAPIs(ctx, e.APIs, a.Audience)
-	if err != nil || a.Person == nil {
-		return apis, err
+	if err != nil {
+		return err
 	}
-	// The not_before of the client and of the server end what an older login began.
-	if ended := func(t time.Time) bool { return !t.IsZero() && a.Person.AuthTime.UnixMilli() < t.UnixMilli() }; ended(r.Client.NotBefore) || ended(r.Settings.NotBefore) {
-		return nil, oauth.InvalidGrant.Errorf("The login was ended by the owner of the server.").Named(oauth.CaseRefreshToken)
+	format, err := policy.FormatOf(apis)
+	if err != nil {
+		return err
 	}
-	if a.Scope, err = policy.UserScope(r.Client, apis, a.Scope); err != nil {
+	a.Format = token.Format{
+		Dialect:  format.Dialect,
+		Key:      jwt.Choice{Algorithm: format.Algorithm, KeyID: format.KeyID},
+		Lifetime: policy.TokenLifetime(apis),
+	}
+	if a.Person != nil {
+		offline := a.Scope.Has(oauth.OfflineAccess)
+		if a.Scope, err = allowed(r, apis, a.Scope); err != nil {
+			return err
+		}
+		if offline && !a.Scope.Has(oauth.OfflineAccess) {
+			if a.Only == oauth.RefreshTokenType {
+				return oauth.InvalidScope.Errorf("The APIs allow no refresh token.")
+			}
+			result.RefreshToken = "" // an API allows it no more
+		}
+	}
+	a.Claims = token.ClientClaims(r.Client, r.Settings.Claims, a.Scope)
+	return nil
+}
+
+// allowed leaves of a person's scope what policy allows at the APIs today: a grant
+// may be older than a change of the configuration, and narrower APIs have fewer
+// scope values.
+func allowed(r Request, apis []store.API, scope oauth.Scope) (oauth.Scope, error) {
+	scope, err := policy.UserScope(r.Client, apis, scope)
+	switch {
+	case err != nil:
 		return nil, err
-	}
 	// RFC 6749 §3.3: the server processes the request with a scope, "or fails the
 	// request indicating an invalid scope". How much was granted is known only once
 	// it is spent.
-	if r.Get("scope") != "" && len(a.Scope) == 0 {
+	case r.Get("scope") != "" && len(scope) == 0:
 		return nil, oauth.InvalidScope.Errorf("Nothing of the scope was granted.")
+	case len(apis) == 0 && !scope.Has(oauth.OpenID):
+		return nil, oauth.InvalidScope.Errorf("Without openid and without an API the token would be for nothing.")
+	default:
+		return scope, nil
 	}
-	return apis, nil
 }
 
 func giveBack(ctx context.Context, result Result) error {
@@ -262,6 +316,12 @@ func (e Endpoint) mint(ctx context.Context, result Result, uses *uses) (oauth.To
 		return oauth.TokenResponse{}, err
 	}
 	response.RefreshToken = result.RefreshToken.Reveal()
+	if result.IssuedTokenType == oauth.RefreshTokenType {
+		// RFC 8693 §2.2.1: the name access_token is "for historical reasons [...] even
+		// though it is not necessarily an OAuth access token".
+		response.AccessToken, response.RefreshToken = response.RefreshToken, ""
+		response.ExpiresIn = int64(result.Authorization.NotAfter.Sub(e.Now()) / time.Second)
+	}
 	response.IssuedTokenType = result.IssuedTokenType
 	return response, nil
 }

@@ -12,13 +12,15 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"kmint/pkg/oauth"
+	"kmint/pkg/policy"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
 	"kmint/pkg/web"
 )
 
-// RefreshToken serves refresh_token. Every use rotates the token; a second use
-// of an old one shows that two hold it, and ends the grant.
+// RefreshToken serves refresh_token. A use rotates the token, but for clients that
+// policy lets keep theirs; a second use of an old one shows that two hold it, and
+// ends the grant.
 type RefreshToken struct {
 	Grants store.Grants
 	Users  store.Users
@@ -59,10 +61,10 @@ func (g RefreshToken) Authorize(ctx context.Context, r Request) (Result, error) 
 		Presented: presented.Rotating.Digest(),
 		Next:      successor.Rotating.Digest(),
 		Salt:      salt,
-		Static:    r.Client.Refresh.NonRotating,
+		Static:    !policy.Rotates(r.Client),
 		Key:       r.Key,
 		Scope:     asked,
-		Audience:  r.Targets(),
+		Audience:  r.Audience,
 		Now:       g.Now(),
 		By:        by,
 		Idle:      time.Duration(r.Client.Refresh.IdleLifetime) * time.Second,
@@ -80,17 +82,18 @@ func (g RefreshToken) Authorize(ctx context.Context, r Request) (Result, error) 
 		}
 		return Result{}, err
 	}
-	if r.Client.Refresh.NonRotating {
-		successor = presented
-	} else if successor, err = presented.Successor(grant.Salt); err != nil { // the store may have kept that of an earlier attempt
-		return Result{}, err
+	// The store may have kept the token itself, or the successor of an earlier attempt.
+	if successor = presented; !grant.Current.Equal(presented.Rotating.Digest()) {
+		if successor, err = presented.Successor(grant.Salt); err != nil {
+			return Result{}, err
+		}
 	}
 	result := Result{
-		Authorization: authorization(grant, asked, r.Targets()),
+		Authorization: authorization(grant, asked, r.Audience),
 		RefreshToken:  successor.Token(),
 	}
 	// The same successor once more is no rotation of this request's.
-	if grant.By == by && !r.Client.Refresh.NonRotating {
+	if grant.By == by {
 		result.Undo = func(ctx context.Context) error { return g.Grants.ReopenRotation(ctx, grant.ID, by) }
 	}
 	// OpenID Connect Core 1.0 §12.2: "it SHOULD NOT have a nonce Claim".
@@ -117,8 +120,10 @@ func (g RefreshToken) facts(grant store.Grant, r Request, scope oauth.Scope) fun
 			return token.Facts{}, refreshRefused(errors.New("the user is gone, or the session has ended"))
 		case err != nil:
 			return token.Facts{}, fmt.Errorf("grant: user: %w", err)
+		case user.Blocked:
+			return token.Facts{}, refreshRefused(errors.New("the user is blocked")).Named(oauth.CaseBlocked)
 		case user.Ended(grant.AuthTime):
-			return token.Facts{}, refreshRefused(errors.New("the user is blocked, or the login was ended")).Named(oauth.CaseBlocked)
+			return token.Facts{}, refreshRefused(errors.New("the login was ended"))
 		}
 		return token.FactsOf(user, r.Client, r.Settings.Claims, scope), nil
 	}

@@ -64,13 +64,12 @@ func (e Endpoint) proof(ctx context.Context, w http.ResponseWriter, r oauth.Requ
 // error code or other error information" (RFC 6750 §3.1).
 func refuse(w http.ResponseWriter, r *http.Request, err error) error {
 	e := oauth.AsError(err)
-	const bearer = `Bearer realm="kmint"`
-	key := `DPoP realm="kmint"`
+	const realm = ` realm="kmint"`
 	algs := `, algs="` + strings.Join(dpop.Algorithms(), " ") + `"`
 	reason := `, error="` + string(e.Code) + `", error_description="` + e.Description + `"`
 	switch {
 	case e == errNoToken:
-		w.Header()["Www-Authenticate"] = []string{bearer, key + algs}
+		w.Header()["Www-Authenticate"] = []string{oauth.Bearer + realm, oauth.DPoP + realm + algs}
 		return err
 	case e.Code == oauth.InsufficientScope:
 		reason += `, scope="openid"`
@@ -80,11 +79,11 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) error {
 	}
 	switch _, tried := dpopToken(oauth.Secret(r.Header.Get("Authorization"))); {
 	case tried:
-		w.Header().Set("WWW-Authenticate", key+reason+algs)
+		w.Header().Set("WWW-Authenticate", oauth.DPoP+realm+reason+algs)
 	case e == errBound: // as RFC 9449 §7.2 shows it
-		w.Header()["Www-Authenticate"] = []string{bearer + reason, key + algs}
+		w.Header()["Www-Authenticate"] = []string{oauth.Bearer + realm + reason, oauth.DPoP + realm + algs}
 	default:
-		w.Header().Set("WWW-Authenticate", bearer+reason)
+		w.Header().Set("WWW-Authenticate", oauth.Bearer+realm+reason)
 	}
 	// RFC 9449 §9: "Resource servers use an HTTP 401 (Unauthorized) error code"; the
 	// codes' own status is that of the token endpoint.

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
@@ -29,6 +30,8 @@ type Metadata struct {
 	AuthorizationEndpoint  string   `json:"authorization_endpoint"`
 	TokenEndpoint          string   `json:"token_endpoint"`
 	UserinfoEndpoint       string   `json:"userinfo_endpoint"`
+	RevocationEndpoint     string   `json:"revocation_endpoint"`
+	IntrospectionEndpoint  string   `json:"introspection_endpoint"`
 	JWKSURI                string   `json:"jwks_uri"`
 	ScopesSupported        []string `json:"scopes_supported"`
 	ResponseTypesSupported []string `json:"response_types_supported"`
@@ -36,10 +39,19 @@ type Metadata struct {
 	GrantTypesSupported    []string `json:"grant_types_supported"`
 	SubjectTypesSupported  []string `json:"subject_types_supported"`
 	SigningAlgorithms      []string `json:"id_token_signing_alg_values_supported"`
-	AuthMethodsSupported   []string `json:"token_endpoint_auth_methods_supported"`
-	ClaimTypesSupported    []string `json:"claim_types_supported"`
-	ClaimsSupported        []string `json:"claims_supported"`
-	ChallengeMethods       []string `json:"code_challenge_methods_supported"`
+
+	AuthMethodsSupported    []string `json:"token_endpoint_auth_methods_supported"`
+	AuthAlgorithms          []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	RevocationMethods       []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationAlgorithms    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
+	IntrospectionMethods    []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectionAlgorithms []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	// ProofAlgorithms is from RFC 9449 §5.1.
+	ProofAlgorithms []string `json:"dpop_signing_alg_values_supported"`
+
+	ClaimTypesSupported []string `json:"claim_types_supported"`
+	ClaimsSupported     []string `json:"claims_supported"`
+	ChallengeMethods    []string `json:"code_challenge_methods_supported"`
 	// PromptValues is from Initiating User Registration via OpenID Connect 1.0 §3.
 	PromptValues []string `json:"prompt_values_supported"`
 	// IssParameter is from RFC 9207 §3.
@@ -50,19 +62,31 @@ type Metadata struct {
 	RequestURISupported bool `json:"request_uri_parameter_supported"`
 }
 
-// KeySet lists the public keys to publish, in a stable order.
+// KeySet knows the keys.
 type KeySet interface {
+	// JWKS lists the public keys to publish, in a stable order.
 	JWKS(ctx context.Context) (jose.JSONWebKeySet, error)
+	// Algorithms lists the algorithms that a key signs by now, RS256 first.
+	Algorithms(ctx context.Context) ([]string, error)
 }
 
 // An Endpoint serves the well-known documents.
 type Endpoint struct {
 	Issuers store.Issuers
 	Keys    KeySet
-	// TokenPath is the path announced for the token endpoint.
-	TokenPath string
+	// TokenPath is the path announced for the token endpoint; those of its neighbours
+	// are RevokePath and IntrospectPath.
+	TokenPath      string
+	RevokePath     string
+	IntrospectPath string
 	// GrantTypes are those that the token endpoint serves.
 	GrantTypes []string
+	// AuthMethods are the ways for clients to prove themselves there, and
+	// AuthAlgorithms the JWS algs of their assertions.
+	AuthMethods    []string
+	AuthAlgorithms []string
+	// ProofAlgorithms are the JWS algs of DPoP proofs.
+	ProofAlgorithms []string
 }
 
 // Metadata serves the provider metadata. It is a web.Handler.
@@ -71,25 +95,48 @@ func (e Endpoint) Metadata(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return web.Busy(fmt.Errorf("discovery: issuer: %w", err), store.ErrBusy)
 	}
+	algorithms, err := e.Keys.Algorithms(r.Context())
+	if err != nil {
+		return web.Busy(fmt.Errorf("discovery: keys: %w", err), store.ErrBusy)
+	}
 	return publish(w, r, Metadata{
 		Issuer:                 issuer,
 		AuthorizationEndpoint:  oauth.Endpoint(issuer, "/authorize"),
 		TokenEndpoint:          oauth.Endpoint(issuer, e.TokenPath),
 		UserinfoEndpoint:       oauth.Endpoint(issuer, "/userinfo"),
+		RevocationEndpoint:     oauth.Endpoint(issuer, e.RevokePath),
+		IntrospectionEndpoint:  oauth.Endpoint(issuer, e.IntrospectPath),
 		JWKSURI:                oauth.Endpoint(issuer, "/.well-known/jwks.json"),
-		ScopesSupported:        append(oauth.IdentityScope(), oauth.OfflineAccess),
+		ScopesSupported:        append(oauth.IdentityScope(), oauth.OfflineAccess, oauth.OnlineAccess),
 		ResponseTypesSupported: []string{"code"},
 		ResponseModesSupported: []string{"query"},
 		GrantTypesSupported:    e.GrantTypes,
 		SubjectTypesSupported:  []string{"public"},
-		SigningAlgorithms:      []string{"RS256"},
-		AuthMethodsSupported:   []string{oauth.ClientSecretBasic, oauth.ClientSecretPost, oauth.None},
-		ClaimTypesSupported:    []string{"normal"},
-		ClaimsSupported:        token.Supported(),
-		ChallengeMethods:       []string{oauth.S256},
-		PromptValues:           []string{"none", "login", "select_account"},
-		IssParameter:           true,
+		SigningAlgorithms:      signing(algorithms),
+		AuthMethodsSupported:   e.AuthMethods,
+		AuthAlgorithms:         e.AuthAlgorithms,
+		RevocationMethods:      e.AuthMethods,
+		RevocationAlgorithms:   e.AuthAlgorithms,
+		// RFC 7662 §2.1: "the endpoint MUST also require some form of authorization".
+		IntrospectionMethods:    slices.DeleteFunc(slices.Clone(e.AuthMethods), func(m string) bool { return m == oauth.None }),
+		IntrospectionAlgorithms: e.AuthAlgorithms,
+		ProofAlgorithms:         e.ProofAlgorithms,
+		ClaimTypesSupported:     []string{"normal"},
+		ClaimsSupported:         token.Supported(),
+		ChallengeMethods:        []string{oauth.S256},
+		PromptValues:            []string{"none", "login", "select_account"},
+		IssParameter:            true,
 	}, metadataAge)
+}
+
+// signing obeys OpenID Connect Discovery 1.0 §3: "The algorithm RS256 MUST be
+// included." Before the first key is imported there is none at all.
+func signing(algorithms []string) []string {
+	const required = "RS256"
+	if slices.Contains(algorithms, required) {
+		return algorithms
+	}
+	return append([]string{required}, algorithms...)
 }
 
 // JWKS serves the public keys. It is a web.Handler.

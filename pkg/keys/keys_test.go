@@ -255,6 +255,11 @@ func TestStates(t *testing.T) {
 		t.Errorf("counting %v, want %v", got, want)
 	}
 
+	// What is next or retired is published, and nobody is told that it signs.
+	if algorithms, err := ring.Algorithms(t.Context()); err != nil || !slices.Equal(algorithms, []string{jwt.RS256, jwt.PS256}) {
+		t.Errorf("signs by %v: %v", algorithms, err)
+	}
+
 	for name, entries := range map[string][]store.SigningKey{
 		"nothing":      nil,
 		"only others":  {entry(t, next, store.KeyNext), entry(t, retired, store.KeyRetired), entry(t, revoked, store.KeyRevoked), pss},
@@ -333,6 +338,9 @@ func TestParsedOnce(t *testing.T) {
 	r.fail = store.ErrBusy
 	cache.Forget()
 	if _, err := ring.JWKS(t.Context()); !errors.Is(err, store.ErrBusy) {
+		t.Error(err)
+	}
+	if _, err := ring.Algorithms(t.Context()); !errors.Is(err, store.ErrBusy) {
 		t.Error(err)
 	}
 }

@@ -114,3 +114,14 @@ func (r *Ring) JWKS(ctx context.Context) (jose.JSONWebKeySet, error) {
 	}
 	return set, nil
 }
+
+// Algorithms lists those that a key is active for, in the order of jwt.Algorithms.
+func (r *Ring) Algorithms(ctx context.Context) ([]string, error) {
+	p, err := r.keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(jwt.Algorithms(), func(algorithm string) bool {
+		return !slices.ContainsFunc(p.published[:p.active], func(k jwt.Key) bool { return k.Algorithm == algorithm })
+	}), nil
+}

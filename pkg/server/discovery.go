@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"time"
 
+	"kmint/pkg/clientauth"
 	"kmint/pkg/discovery"
+	"kmint/pkg/dpop"
 	"kmint/pkg/keys"
 	"kmint/pkg/store"
 	"kmint/pkg/web"
@@ -32,7 +34,9 @@ func (f Discovery) Handler() http.Handler {
 		Issuers:    named{cache, f.Issuer},
 		Keys:       &keys.Ring{Registry: cache},
 		TokenPath:  f.TokenPath,
-		GrantTypes: GrantTypes(),
+		RevokePath: revokePath, IntrospectPath: introspectPath,
+		GrantTypes: GrantTypes(), AuthMethods: clientauth.Methods(), AuthAlgorithms: clientauth.Algorithms(),
+		ProofAlgorithms: dpop.Algorithms(),
 	}
 	edge := newEdge(f.Issuer, f.Now, f.Log)
 	mux := routes{}

@@ -96,6 +96,8 @@ type watched struct {
 	calls []string
 	// busy is the call that fails, "" for none.
 	busy string
+	// gone says that nobody is known any more.
+	gone bool
 }
 
 func (w *watched) note(call string) error {
@@ -155,6 +157,9 @@ func (w *watched) Grant(ctx context.Context, id string) (store.Grant, error) {
 func (w *watched) User(ctx context.Context, subject string) (store.User, error) {
 	if err := w.note("User"); err != nil {
 		return store.User{}, err
+	}
+	if w.gone {
+		return store.User{}, store.ErrNotFound
 	}
 	return w.Store.User(ctx, subject)
 }

@@ -25,9 +25,8 @@ import (
 //	! jwt name key typ {"claims": "now+60"}
 //	! thumbprint name key
 //
-// A key goes by its name and is made when it is first used, but for those of the
-// example configuration: file:client-key.json is infra/examples/client-key.json,
-// and secret:x an HMAC key.
+// A key goes by its name and is made when it is first used, but for example:kid,
+// which is of infra/examples/private-keys.json, and secret:x, the key of an HMAC.
 func (s *transcript) forge(line string) {
 	words := strings.Fields(line)
 	if len(words) < 3 {
@@ -116,14 +115,20 @@ func (s *transcript) key(name string) jose.JSONWebKey {
 		return jwk
 	}
 	var jwk jose.JSONWebKey
-	if file, ok := strings.CutPrefix(name, "file:"); ok {
-		text, err := os.ReadFile("../../infra/examples/" + file)
+	if kid, ok := strings.CutPrefix(name, "example:"); ok {
+		text, err := os.ReadFile("../../infra/examples/private-keys.json")
 		if err != nil {
 			s.failf("%v", err)
 		}
-		if err := json.Unmarshal(text, &jwk); err != nil {
-			s.failf("%s: %v", file, err)
+		var set jose.JSONWebKeySet
+		if err := json.Unmarshal(text, &set); err != nil {
+			s.failf("%v", err)
 		}
+		found := set.Key(kid)
+		if len(found) != 1 {
+			s.failf("no key %s", kid)
+		}
+		jwk = found[0]
 	} else {
 		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -58,13 +59,16 @@ func build(t *testing.T) http.Handler {
 		_, err = keys.First(t.Context(), db, key, time.Now())
 		must(err)
 	}
-	file, err := os.Open("../../infra/examples/seed.json")
-	must(err)
-	defer func() { _ = file.Close() }()
-	example, err := seed.Read(file)
-	must(err)
-	_, err = example.Write(t.Context(), seed.Writers{Issuer: issuer, Config: db, Clients: db, APIs: db, Settings: db, Users: db, Logins: db, People: db})
-	must(err)
+	for _, name := range []string{"seed.json", "full.json"} {
+		file, err := os.Open("../../infra/examples/" + name)
+		must(err)
+		example, err := seed.Read(file)
+		must(errors.Join(err, file.Close()))
+		_, err = example.Write(t.Context(), seed.Writers{
+			Issuer: issuer, Config: db, Clients: db, APIs: db, Settings: db, Users: db, Logins: db, People: db, Vault: local,
+		})
+		must(err)
+	}
 
 	// The example has one person; to tell people apart takes two.
 	hash, err := store.HashPassword("another long password")
@@ -104,6 +108,7 @@ func given() map[string]string {
 	return map[string]string{
 		"service": basic("demo-service", "demo-service-secret-used-in-examples-only"),
 		"web":     basic("demo-web", "demo-web-secret-used-in-examples-only"),
+		"orders":  basic("demo-orders-api", "demo-orders-api-secret-used-in-examples-only"),
 		"wrong":   basic("demo-service", strings.Repeat("wrong", 8)),
 	}
 }

@@ -73,6 +73,10 @@ func (f Token) Handler() http.Handler {
 		Documents: &fetch.Fetcher{Cache: f.Documents, AllowLoopback: f.AllowLoopback, Now: f.Now},
 	}
 	people := login.Authenticator{Logins: f.Logins, Users: f.Users, Attempts: f.Attempts, Now: f.Now}
+	parties := grant.Parties{
+		Tokens: tokens, Foreign: foreign, Clients: cache, Grants: f.Grants, Reads: f.Kept,
+		Revoked: f.Revoked, Users: f.Users, Sessions: f.Sessions, Now: f.Now,
+	}
 	clients := clientauth.Authenticator{
 		Clients: cache, Issuers: issuers, TokenPaths: f.paths(),
 		Vault: clientauth.NewOpenVault(f.Vault, f.Now), Trust: foreign, Now: f.Now,
@@ -89,6 +93,7 @@ func (f Token) Handler() http.Handler {
 			oauth.ClientCredentials: grant.ClientCredentials{APIs: cache},
 			oauth.RefreshToken:      grant.RefreshToken{Grants: f.Grants, Users: f.Users, Sessions: f.Sessions, Now: f.Now},
 			oauth.Password:          grant.Password{Login: people, APIs: cache, Codes: f.Codes, Now: f.Now},
+			oauth.TokenExchange:     grant.TokenExchange{Parties: parties, APIs: cache, Codes: f.Codes, Now: f.Now},
 			oauth.PasswordRealm:     grant.Password{Login: people, APIs: cache, Codes: f.Codes, NeedsRealm: true, Now: f.Now},
 		},
 		Issuer: token.Issuer{Issuers: issuers, Signer: ring, Opaque: f.Opaque, Now: f.Now},

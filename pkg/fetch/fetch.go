@@ -121,9 +121,6 @@ func (f *Fetcher) Get(ctx context.Context, address string) ([]byte, error) {
 // Get returned, such as the key of a kid. It asks the server at most once in Pause,
 // whoever else asked meanwhile included, and returns what that brought.
 func (f *Fetcher) Refresh(ctx context.Context, address string) ([]byte, error) {
-	if kept, ok := f.recall(address); ok && f.rests(kept) {
-		return kept.body, kept.failed
-	}
 	return f.fly(ctx, "refresh "+address, func(ctx context.Context) memory { return f.refresh(ctx, address) })
 }
 

@@ -223,6 +223,10 @@ func TestAddresses(t *testing.T) {
 			if kind(err) != test.want {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
+			// No answer refuses these: nobody is asked.
+			if test.want == "refused" && strings.Contains(err.Error(), "the server answers") {
+				t.Errorf("refused late: %v", err)
+			}
 			if test.want == "refused" && s.asked.Load() != before {
 				t.Error("the server was asked")
 			}

@@ -61,16 +61,16 @@ func global() netip.Prefix { return netip.MustParsePrefix("2000::/3") }
 
 // allowed says why an address is not asked, or nil.
 func (f *Fetcher) allowed(address netip.Addr) error {
-	zoned := address.Zone() != ""
 	address = address.Unmap()
-	if f.AllowLoopback && address.IsLoopback() && !zoned {
+	if f.AllowLoopback && address.IsLoopback() && address.Zone() == "" {
 		return nil
 	}
+	// What has a zone lies in no prefix.
 	public := address.Is4() || global().Contains(address)
 	for _, prefix := range special() {
 		public = public && !prefix.Contains(address)
 	}
-	if !public || zoned {
+	if !public {
 		return fmt.Errorf("%s is no public address", address)
 	}
 	return nil

@@ -288,7 +288,7 @@ func (e Endpoint) refreshToken(ctx context.Context, client store.Client, setting
 	switch {
 	case grant.ClientID != client.ID:
 		return Response{}, inactive("the grant is another client's")
-	case grant.Family == "" || !grant.Family.Equal(handle.Family.Digest()) || !grant.Current.Equal(handle.Rotating.Digest()):
+	case !grant.Family.Equal(handle.Family.Digest()) || !grant.Current.Equal(handle.Rotating.Digest()):
 		return Response{}, inactive("the refresh token is not the current one")
 	case !grant.Revoked.IsZero():
 		return Response{}, inactive("the grant is revoked")

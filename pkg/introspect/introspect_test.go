@@ -324,6 +324,18 @@ func TestReadsAreMadeSideBySide(t *testing.T) {
 	}
 }
 
+// No token of ours says so; if a grant's id were ever another's, nobody is mixed up.
+func TestAnothersGrantKeepsNoTokenAlive(t *testing.T) {
+	h := open(t)
+	h.must(h.store.PutUser(t.Context(), store.User{Subject: "v", Username: "v"}))
+	for sub, want := range map[string]bool{"u": true, "v": false} {
+		g, _, _ := h.refreshToken(func(g *store.Grant) { g.Subject = sub })
+		if got := h.active("first", h.issue(h.authorization(g.ID)).AccessToken); (got != nil) != want {
+			t.Errorf("a grant of %s: %v", sub, got)
+		}
+	}
+}
+
 func TestAMachinesToken(t *testing.T) {
 	for dialect, sub := range map[string]string{store.RFC9068: "app", store.Auth0Dialect: "app@clients", store.Opaque: "app"} {
 		h := open(t)

@@ -290,7 +290,15 @@ func TestWhatIsNotTheClientsChangesNothing(t *testing.T) {
 		"a very long one":                        strings.Repeat("x.", 20000),
 		"another client's, and a space":          access + " ",
 	} {
+		// A refresh token is judged by the one write; nothing else is written at all.
+		before, writes := h.store.writes, 0
+		if _, ok := oauth.ParseRefreshHandle(presented); ok {
+			writes = 1
+		}
 		h.want(h.post("spa", "token", presented), 200, "")
+		if h.store.writes-before != writes {
+			t.Errorf("%s: %d writes", name, h.store.writes-before)
+		}
 		if h.grantRevoked(id) || h.revoked(h.jti(access)) || h.revoked(h.jti(auth0)) || h.revoked(h.jti(opaque)) || h.revoked("foreign") || h.revoked(h.jti(expired)) {
 			t.Fatalf("%s was revoked", name)
 		}

@@ -16,16 +16,16 @@ const (
 	// Password is legacy (RFC 6749 §4.3, RFC 9700 §2.4), and PasswordRealm Auth0's
 	// form of it.
 	Password      = "password"
-	PasswordRealm = "http://auth0.com/oauth/grant-type/password-realm"
+	PasswordRealm = "http://auth0.com/oauth/grant-type/password-realm" //nolint:gosec // a name, no password
 	// TokenExchange is from RFC 8693 §2.1.
-	TokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange"
+	TokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange" //nolint:gosec // a name, no token
 )
 
 // Token types (RFC 8693 §3).
 const (
-	AccessTokenType  = "urn:ietf:params:oauth:token-type:access_token"
-	RefreshTokenType = "urn:ietf:params:oauth:token-type:refresh_token"
-	IDTokenType      = "urn:ietf:params:oauth:token-type:id_token"
+	AccessTokenType  = "urn:ietf:params:oauth:token-type:access_token"  //nolint:gosec // a name, no token
+	RefreshTokenType = "urn:ietf:params:oauth:token-type:refresh_token" //nolint:gosec // a name, no token
+	IDTokenType      = "urn:ietf:params:oauth:token-type:id_token"      //nolint:gosec // a name, no token
 	JWTType          = "urn:ietf:params:oauth:token-type:jwt"
 )
 

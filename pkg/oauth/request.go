@@ -227,7 +227,7 @@ func check(values url.Values) (url.Values, error) {
 }
 
 func checkOne(name string, list []string, exchange bool) error {
-	if len(list) > 1 && name != "resource" && !(exchange && name == "audience") {
+	if len(list) > 1 && name != "resource" && (!exchange || name != "audience") {
 		return repeated(name)
 	}
 	text := name + strings.Join(list, "")

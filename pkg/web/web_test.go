@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -148,5 +149,79 @@ func TestPreflight(t *testing.T) {
 		if !strings.Contains(strings.Join(got.Values("Vary"), ","), "Origin") {
 			t.Errorf("no Vary: %v", got)
 		}
+	}
+}
+
+// What scripts of the Auth0 SDKs send and read (their cross-origin requests carry
+// auth0-client and dpop, and look for a nonce).
+func TestScriptsMayReadNonces(t *testing.T) {
+	h := edge(&bytes.Buffer{}).JSON(web.Preflight(func(w http.ResponseWriter, r *http.Request) error {
+		web.AllowOrigin(w, r.Header.Get("Origin"), []string{"https://app.example.com"})
+		w.Header().Set("DPoP-Nonce", "n")
+		return oauth.UseDPoPNonce.Errorf("Authorization server requires nonce in DPoP proof")
+	}, "POST, OPTIONS"))
+	ask := func(method, origin, headers string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, "/oauth/token", nil)
+		r.Header.Set("Origin", origin)
+		if headers != "" {
+			r.Header.Set("Access-Control-Request-Headers", headers)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	for asked, want := range map[string]string{
+		"auth0-client,content-type,dpop": "auth0-client,content-type,dpop",
+		"":                               "authorization, content-type, dpop",
+	} {
+		got := ask(http.MethodOptions, "https://app.example.com", asked)
+		if got.Code != http.StatusNoContent || got.Header().Get("Access-Control-Allow-Headers") != want || got.Header().Get("Access-Control-Allow-Methods") != "POST, OPTIONS" {
+			t.Errorf("%q: %d %v", asked, got.Code, got.Header())
+		}
+	}
+	// A refusal can be read, and its nonce.
+	got := ask(http.MethodPost, "https://app.example.com", "")
+	exposed := strings.Split(got.Header().Get("Access-Control-Expose-Headers"), ", ")
+	for _, name := range []string{"DPoP-Nonce", "WWW-Authenticate", "Retry-After"} {
+		if !slices.Contains(exposed, name) {
+			t.Errorf("%s is not exposed: %v", name, exposed)
+		}
+	}
+	if got.Code != http.StatusBadRequest || got.Header().Get("DPoP-Nonce") != "n" || got.Header().Get("WWW-Authenticate") != "" {
+		t.Errorf("%d %v", got.Code, got.Header())
+	}
+	if got := ask(http.MethodPost, "https://other.example.com", "").Header(); got.Get("Access-Control-Expose-Headers") != "" || got.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("another origin: %v", got)
+	}
+}
+
+// RFC 9449 §5 and §8 have both faults of a proof in a 400 at the token endpoint; a 401
+// alone is challenged (RFC 6749 §5.2), whichever profile it is in.
+func TestChallenges(t *testing.T) {
+	refusedClient := oauth.InvalidClient.Errorf("Client authentication failed.").Named(oauth.CaseClient)
+	for name, tt := range map[string]struct {
+		err       error
+		status    int
+		challenge string
+	}{
+		"a wrong proof":                   {oauth.InvalidDPoPProof.Errorf("The DPoP proof is invalid."), 400, ""},
+		"a proof without nonce":           {oauth.UseDPoPNonce.Errorf("A nonce is needed."), 400, ""},
+		"a proof without nonce, by Auth0": {oauth.InProfile(oauth.UseDPoPNonce.Errorf("A nonce is needed.").Named(oauth.CaseDPoPNonce), oauth.Auth0), 400, ""},
+		"a wrong client":                  {refusedClient, 401, `Basic realm="kmint"`},
+		"a wrong client, by Auth0":        {oauth.InProfile(refusedClient, oauth.Auth0), 401, `Basic realm="kmint"`},
+		"a locked name, by Auth0":         {oauth.InProfile(oauth.InvalidGrant.Errorf("Locked.").Named(oauth.CaseTooManyAttempts), oauth.Auth0), 429, ""},
+	} {
+		w := run(edge(&bytes.Buffer{}).JSON(fails(tt.err)), http.MethodPost)
+		if w.Code != tt.status || w.Header().Get("WWW-Authenticate") != tt.challenge {
+			t.Errorf("%s: %d %q", name, w.Code, w.Header().Get("WWW-Authenticate"))
+		}
+	}
+	// An endpoint with challenges of its own keeps them.
+	w := run(edge(&bytes.Buffer{}).JSON(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("WWW-Authenticate", `DPoP error="use_dpop_nonce"`)
+		return oauth.InvalidToken.Errorf("No.")
+	}), http.MethodPost)
+	if got := w.Header().Values("WWW-Authenticate"); w.Code != 401 || len(got) != 1 || !strings.HasPrefix(got[0], "DPoP ") {
+		t.Errorf("%d %q", w.Code, got)
 	}
 }

@@ -272,6 +272,7 @@ func TestUserinfo(t *testing.T) {
 		"with an actor":               {same, claims(members{"act": members{"sub": "x"}}), 200, "", true},
 		"another client's grant":      {func(p *parts) { p.grant.ClientID = "d" }, claims(nil), 200, "", true}, // exchanged from it
 		"a not_before at the login":   {func(p *parts) { p.user.NotBefore = p.grant.AuthTime }, claims(nil), 200, "", true},
+		"a not_before at the issuing": {func(p *parts) { p.user.NotBefore = now.Add(-time.Minute) }, claims(members{"grant_id": nil, "auth_time": nil}), 200, "", true},
 		"another token is revoked":    {func(p *parts) { p.revoked = []string{"k"} }, claims(nil), 200, "", true},
 
 		"expired":                     {same, claims(members{"exp": now.Unix()}), 401, "invalid_token", true},

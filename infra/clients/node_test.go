@@ -6,13 +6,34 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
-// TestNode is the example's clients by openid-client and oauth4webapi. They want a
-// newer Node.js than Debian 12 brings.
+// TestNode is the example's clients by openid-client and oauth4webapi.
 func TestNode(t *testing.T) {
 	t.Parallel()
+	runNode(t, "openid.mjs", example, username)
+}
+
+// TestNodeBackChannel is those of the full example: DPoP with nonces, assertions,
+// refresh, revocation, introspection and token exchange, by each of the two.
+func TestNodeBackChannel(t *testing.T) {
+	for _, script := range []string{"openid-client.mjs", "oauth4webapi.mjs"} {
+		t.Run(script, func(t *testing.T) {
+			t.Parallel()
+			runNode(t, script, "SEED=infra/examples/full.json", "buyer")
+		})
+	}
+}
+
+var installed sync.Mutex
+
+// runNode runs a script against `make run`: each line that it writes is an
+// authorization request, and it is told where that leads back to. The libraries want
+// a newer Node.js than Debian 12 brings.
+func runNode(t *testing.T, name, seed, user string) {
+	t.Helper()
 	dir := filepath.Join(root, "infra", "clients")
 	node, err := exec.LookPath("node")
 	if err != nil {
@@ -25,6 +46,7 @@ func TestNode(t *testing.T) {
 	if err != nil {
 		leftOut(t, "there is no npm")
 	}
+	installed.Lock()
 	if _, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json")); err != nil {
 		install := exec.Command(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 		install.Dir = dir
@@ -32,9 +54,10 @@ func TestNode(t *testing.T) {
 			leftOut(t, "npm ci: "+err.Error()+"\n"+string(out))
 		}
 	}
-	issuer := makeRun(t, example).issuer
+	installed.Unlock()
+	issuer := makeRun(t, seed).issuer
 
-	script := exec.Command(node, "openid.mjs", issuer)
+	script := exec.Command(node, name, issuer)
 	script.Dir = dir
 	stderr := &output{}
 	script.Stderr = stderr
@@ -56,14 +79,16 @@ func TestNode(t *testing.T) {
 			break
 		}
 		if !strings.HasPrefix(lines.Text(), issuer) {
-			t.Errorf("openid.mjs: %s", lines.Text())
+			t.Errorf("%s: %s", name, lines.Text())
 			continue
 		}
-		if _, err := stdin.Write([]byte(newPerson(t, issuer).back(lines.Text()).String() + "\n")); err != nil {
+		who := newPerson(t, issuer)
+		who.name = user
+		if _, err := stdin.Write([]byte(who.back(lines.Text()).String() + "\n")); err != nil {
 			t.Error(err)
 		}
 	}
 	if err := script.Wait(); err != nil || !done {
-		t.Errorf("openid.mjs: %v\n%s", err, stderr)
+		t.Errorf("%s: %v\n%s", name, err, stderr)
 	}
 }

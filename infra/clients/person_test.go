@@ -21,6 +21,7 @@ const (
 type person struct {
 	t       *testing.T
 	issuer  string
+	name    string
 	browser *http.Client
 }
 
@@ -34,7 +35,7 @@ func newPerson(t *testing.T, issuer string) person {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return person{t, issuer, &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+	return person{t, issuer, username, &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 		if r.URL.Host != home.Host {
 			return http.ErrUseLastResponse
 		}
@@ -87,7 +88,7 @@ func (p person) back(address string) *url.URL {
 		if status != http.StatusOK {
 			p.t.Fatalf("%s: %d", address, status)
 		}
-		_, at, out, status = p.submit(page, at, map[string]string{"username": username, "password": password})
+		_, at, out, status = p.submit(page, at, map[string]string{"username": p.name, "password": password})
 	}
 	if out == nil {
 		p.t.Fatalf("after the login, at %s: %d", at, status)

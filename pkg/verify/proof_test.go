@@ -287,3 +287,43 @@ func TestMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestBoundTokensOfKmint gets a bound token of kmint itself, by a proof, and uses it
+// by another.
+func TestBoundTokensOfKmint(t *testing.T) {
+	htu := func(address, method string) map[string]any {
+		return map[string]any{"htu": address, "htm": method, "iat": time.Now().Unix(), "jti": oauth.NewID()}
+	}
+	ask := func(proof string) (body oauth.TokenResponse) {
+		r := must(http.NewRequest(http.MethodPost, issuer+"oauth/token", strings.NewReader("grant_type=client_credentials")))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("DPoP", proof)
+		r.SetBasicAuth("demo-service", "demo-service-secret-used-in-examples-only")
+		answer := must(http.DefaultClient.Do(r))
+		defer answer.Body.Close()
+		_ = json.NewDecoder(answer.Body).Decode(&body)
+		return body
+	}
+	first := dpop(curve(), "", htu(issuer+"oauth/token", "POST"))
+	given := ask(first)
+	if given.TokenType != oauth.DPoP || given.AccessToken == "" {
+		t.Fatalf("%+v", given)
+	}
+	if again := ask(first); again.AccessToken != "" {
+		t.Error("one proof gets two tokens")
+	}
+	api := &verify.Verifier{Issuer: issuer, Audience: audience}
+	const orders = "https://orders.example.com/orders"
+	proof := verify.Proof{JWT: dpop(curve(), given.AccessToken, htu(orders, "GET")), Method: "GET", URL: orders}
+	claims, err := api.VerifyBound(t.Context(), given.AccessToken, proof)
+	if err != nil || claims.Key != must(jwt.Thumbprint(&curve().PublicKey)) || claims.ClientID != "demo-service" {
+		t.Errorf("%+v, %v", claims, err)
+	}
+	proof.JWT = dpop(other(), given.AccessToken, htu(orders, "GET"))
+	if _, err := api.VerifyBound(t.Context(), given.AccessToken, proof); code(err) != oauth.InvalidToken {
+		t.Errorf("by another's key: %v", err)
+	}
+	if _, err := api.Verify(t.Context(), given.AccessToken); code(err) != oauth.InvalidToken {
+		t.Errorf("as a bearer token: %v", err)
+	}
+}

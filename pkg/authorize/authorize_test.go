@@ -49,8 +49,8 @@ func TestALoginYieldsACode(t *testing.T) {
 		ID: g.ID, ClientID: "web", Subject: "u1", RedirectURI: "https://app.example.com/cb?keep=1", RedirectSent: true, Nonce: "no-1",
 		Scope:     oauth.Scope{"openid", "email", "offline_access", "read:orders"},
 		Requested: oauth.Scope{"openid", "email", "offline_access", "read:orders", "unknown"},
-		Audience:  []string{api}, AuthTime: h.now, SessionID: g.SessionID, Claims: map[string]any{"email": "demo@example.com"},
-		Created: h.now, CodeExpires: h.now.Add(time.Minute), End: h.now.Add(time.Hour), Kept: h.now.Add(time.Hour + 10*time.Minute),
+		Audience:  []string{api}, AuthTime: h.now, SessionID: g.SessionID, Claims: map[string]any{"email": "demo@example.com"}, AccessClaims: map[string]any{},
+		Created: h.now, CodeExpires: h.now.Add(time.Minute), End: h.now.Add(time.Hour), Kept: h.now.Add(25 * time.Hour),
 	}
 	if !reflect.DeepEqual(written, want) {
 		t.Errorf("wrote\n%+v, want\n%+v", written, want)
@@ -230,6 +230,15 @@ func TestAnErrorGoesToTheTarget(t *testing.T) {
 		{"an unknown scope is ignored", with(forWeb, "scope", "openid foo"), ""},
 		{"an unknown audience", with(forWeb, "audience", "https://nowhere/"), oauth.InvalidTarget},
 		{"an audience, no scope", with(forWeb, "audience", api, "scope", "-"), ""},
+		{"an unknown audience beside a known one", with(forWeb, "audience", api, "resource", "https://nowhere/"), oauth.InvalidTarget},
+		{"two APIs", with(forWeb, "audience", api, "resource", stock), ""},
+		{"an API that wants a grant", with(forWeb, "audience", closed), oauth.InvalidTarget},
+		{"the userinfo endpoint", with(forWeb, "resource", overTLS+"userinfo"), ""},
+		{"the userinfo endpoint beside an API", with(forWeb, "resource", overTLS+"userinfo", "audience", api), ""},
+		{"the userinfo endpoint without openid", with(forWeb, "resource", overTLS+"userinfo", "scope", "email"), oauth.InvalidTarget},
+		{"offline_access and online_access", with(forWeb, "scope", "openid offline_access online_access"), oauth.InvalidRequest},
+		{"dpop_jkt", with(forWeb, "dpop_jkt", challenge), ""},
+		{"a dpop_jkt that is none", with(forWeb, "dpop_jkt", "key"), oauth.InvalidRequest},
 		{"no audience, no scope", with(forWeb, "scope", "-"), oauth.InvalidTarget},
 		{"prompt none", with(forWeb, "prompt", "none"), ""},
 		{"prompt none with login", with(forWeb, "prompt", "none login"), oauth.InvalidRequest},

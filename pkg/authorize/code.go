@@ -23,7 +23,7 @@ func (e Endpoint) putCode(ctx context.Context, t target, a ask, p person) (oauth
 	code := oauth.NewHandle(oauth.CodePrefix)
 	now := e.Now()
 	end, kept := policy.GrantEnds(t.client, a.apis, a.granted, now)
-	facts := token.FactsOf(p.user, t.client, a.rules, a.granted)
+	facts := token.FactsOf(p.user, t.client, a.settings.Claims, a.granted)
 	g := store.Grant{
 		ID:           string(code.Digest()),
 		ClientID:     t.client.ID,

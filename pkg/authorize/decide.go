@@ -11,6 +11,7 @@ import (
 
 	"kmint/pkg/login"
 	"kmint/pkg/oauth"
+	"kmint/pkg/policy"
 	"kmint/pkg/session"
 	"kmint/pkg/store"
 	"kmint/pkg/web"
@@ -47,11 +48,11 @@ func (n *loginNeeded) reason() error {
 }
 
 // decide returns the person, or loginNeeded, or what the client is to be told.
-func (e Endpoint) decide(ctx context.Context, a ask, b browser, filled *form) (person, error) {
+func (e Endpoint) decide(ctx context.Context, t target, a ask, b browser, filled *form) (person, error) {
 	if filled != nil {
 		return e.logIn(ctx, a, b, filled)
 	}
-	p, err := e.resume(ctx, a, b)
+	p, err := e.resume(ctx, t, a, b)
 	// "If none is specified, the Authorization Server MUST NOT display any
 	// authentication or consent user interface pages."
 	if needed := (*loginNeeded)(nil); errors.As(err, &needed) && a.silent {
@@ -61,7 +62,7 @@ func (e Endpoint) decide(ctx context.Context, a ask, b browser, filled *form) (p
 }
 
 // resume takes the person from the browser's session.
-func (e Endpoint) resume(ctx context.Context, a ask, b browser) (person, error) {
+func (e Endpoint) resume(ctx context.Context, t target, a ask, b browser) (person, error) {
 	first := &loginNeeded{status: http.StatusOK}
 	if a.relogin {
 		return person{}, first
@@ -73,6 +74,10 @@ func (e Endpoint) resume(ctx context.Context, a ask, b browser) (person, error) 
 	case err != nil:
 		return person{}, err
 	case tooOld(s, a.maxAge, e.Now()) || !a.means(u):
+		return person{}, first
+	// One who is blocked is told so by whoever asks for the password, and not here: the
+	// browser may be another's by now.
+	case u.Ended(s.AuthTime) || policy.LoginEnded(t.client, a.settings, s.AuthTime):
 		return person{}, first
 	}
 	return person{user: u, session: s}, nil
@@ -91,10 +96,11 @@ func tooOld(s store.Session, maxAge time.Duration, now time.Time) bool {
 }
 
 // What the login page says. A name that is unknown and a password that is wrong
-// sound alike.
+// sound alike, and only who has the password hears that somebody is blocked.
 const (
 	incomplete = "Enter your username and your password."
 	wrong      = "Wrong username or password."
+	blocked    = "This account is blocked."
 	locked     = "Too many attempts with this username. Wait 15 minutes, then try again."
 )
 
@@ -123,6 +129,8 @@ func (e Endpoint) logIn(ctx context.Context, a ask, b browser, f *form) (person,
 		return person{}, &loginNeeded{http.StatusTooManyRequests, locked, f.username, err}
 	case err != nil:
 		return person{}, err
+	case u.Ended(e.Now()):
+		return person{}, &loginNeeded{http.StatusForbidden, blocked, f.username, errors.New("the user " + u.Subject + " is blocked")}
 	case !a.means(u):
 		return person{}, oauth.LoginRequired.Errorf("Somebody else has logged in than the id_token_hint names.")
 	}

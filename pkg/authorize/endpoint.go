@@ -84,7 +84,7 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return t.refuse(w, busy(err))
 	}
-	p, err := e.decide(ctx, a, b, filled)
+	p, err := e.decide(ctx, t, a, b, filled)
 	if needed := (*loginNeeded)(nil); errors.As(err, &needed) {
 		err = e.showLogin(ctx, w, t, request, b, needed)
 		if err == nil {

@@ -30,6 +30,8 @@ import (
 
 const (
 	api       = "https://orders.example.com/"
+	stock     = "https://stock.example.com/"
+	closed    = "https://closed.example.com/"
 	password  = "correct horse battery staple"
 	challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM" // RFC 7636 appendix B
 )
@@ -69,6 +71,8 @@ func newHouse(t *testing.T, issuer string) *house {
 	for _, err := range []error{
 		db.PutIssuer(t.Context(), issuer),
 		db.PutAPI(t.Context(), store.API{Identifier: api, Scopes: map[string]string{"read:orders": ""}, AllowOfflineAccess: true, TokenLifetime: 600}),
+		db.PutAPI(t.Context(), store.API{Identifier: stock, Scopes: map[string]string{"count": ""}, AllowOfflineAccess: true, TokenLifetime: 600}),
+		db.PutAPI(t.Context(), store.API{Identifier: closed, Scopes: map[string]string{"read": ""}, UserPolicy: store.RequireGrant}),
 		db.PutUser(t.Context(), store.User{
 			Subject: "u1", Username: "Demo", PasswordHash: passwordHash(),
 			Profile: map[string]any{"name": "Demo User", "email": "demo@example.com"},

@@ -26,8 +26,8 @@ type ask struct {
 	// granted is what of it a person's login grants.
 	granted oauth.Scope
 	// apis are none where the tokens are for the userinfo endpoint alone.
-	apis  []store.API
-	rules []store.ClaimRule
+	apis     []store.API
+	settings store.Settings
 	// key is the dpop_jkt (RFC 9449 §10).
 	key       string
 	challenge oauth.Challenge
@@ -83,14 +83,14 @@ func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a as
 	if a.requested, err = oauth.ParseScope(r.Get("scope")); err != nil {
 		return ask{}, err
 	}
-	// Beyond Auth0's, it would be unclear what ends such a token.
+	// One of them goes on after the session and the other ends with it.
 	if a.requested.Has(oauth.OfflineAccess) && a.requested.Has(oauth.OnlineAccess) {
 		return ask{}, oauth.InvalidRequest.Errorf("The scope has offline_access together with online_access.")
 	}
 	if a.key = r.Get("dpop_jkt"); a.key != "" && !oauth.IsID(a.key) {
 		return ask{}, oauth.InvalidRequest.Errorf("The dpop_jkt is not a SHA-256 thumbprint in base64url (RFC 9449 §10).")
 	}
-	a.rules = settings.Claims
+	a.settings = settings
 	if a.apis, err = e.apis(ctx, t, r.Targets(), settings, a.requested); err != nil {
 		return ask{}, err
 	}
@@ -209,10 +209,8 @@ func maxAge(text string) (time.Duration, error) {
 // apis finds the APIs that the tokens are for: none for the userinfo endpoint
 // alone.
 func (e Endpoint) apis(ctx context.Context, t target, asked []string, settings store.Settings, scope oauth.Scope) ([]store.API, error) {
-	// The userinfo endpoint by its address, which our tokens carry as aud.
-	if scope.Has(oauth.OpenID) && len(asked) == 1 && asked[0] == token.UserinfoAudience(t.issuer) {
-		return nil, nil
-	}
+	// The userinfo endpoint by its address, which our tokens carry as aud, is no API.
+	asked = slices.DeleteFunc(asked, func(name string) bool { return name == token.UserinfoAudience(t.issuer) })
 	audience, err := policy.Audience(t.client, asked, settings, scope)
 	if err != nil {
 		return nil, err
@@ -221,7 +219,8 @@ func (e Endpoint) apis(ctx context.Context, t target, asked []string, settings s
 	for _, identifier := range audience {
 		api, err := e.APIs.API(ctx, identifier)
 		if errors.Is(err, store.ErrNotFound) {
-			return nil, oauth.InvalidTarget.Errorf("There is no API for the audience.").Because(fmt.Errorf("audience %.256q: %w", identifier, err))
+			return nil, oauth.InvalidTarget.Errorf("There is no API for the audience.").Named(oauth.CaseUnknownAudience).About(identifier).
+				Because(fmt.Errorf("audience %.256q: %w", identifier, err))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("authorize: api: %w", err)

@@ -307,7 +307,7 @@ func giveBack(ctx context.Context, result Result) error {
 func (e Endpoint) mint(ctx context.Context, result Result, uses *uses) (oauth.TokenResponse, error) {
 	var response oauth.TokenResponse
 	work, workCtx := errgroup.WithContext(ctx)
-	work.Go(func() error { return uses.take(workCtx) })
+	work.Go(func() error { return uses.take(ctx) })
 	work.Go(func() (err error) {
 		response, err = e.Issuer.Issue(workCtx, result.Authorization)
 		return err

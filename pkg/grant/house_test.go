@@ -495,11 +495,16 @@ func (h *house) by(k key, fields ...string) answer {
 	r := httptest.NewRequest(http.MethodPost, "/oauth/token", strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if k.PrivateKey != nil {
-		r.Header.Set("DPoP", h.sign(k.PrivateKey, (&jose.SignerOptions{EmbedJWK: true}).WithType("dpop+jwt"), map[string]any{
-			"jti": oauth.NewID(), "htm": "POST", "htu": issuer + "oauth/token", "iat": h.clock().Unix(),
-		}))
+		r.Header.Set("DPoP", h.proof(k))
 	}
 	return h.send(r)
+}
+
+func (h *house) proof(k key) string {
+	h.t.Helper()
+	return h.sign(k.PrivateKey, (&jose.SignerOptions{EmbedJWK: true}).WithType("dpop+jwt"), map[string]any{
+		"jti": oauth.NewID(), "htm": "POST", "htu": issuer + "oauth/token", "iat": h.clock().Unix(),
+	})
 }
 
 func (h *house) send(r *http.Request) answer {

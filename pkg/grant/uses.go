@@ -44,13 +44,14 @@ func newUses(s store.Uses, now func() time.Time, assertion []store.Use, proof st
 	return u
 }
 
-// take takes what is not taken yet.
+// take takes what is not taken yet. The failure of one does not cancel the others: a
+// write that is cut off may arrive when it has been given back, and stay.
 func (u *uses) take(ctx context.Context) error {
 	if u.taken {
 		return nil
 	}
 	u.taken = true
-	work, ctx := errgroup.WithContext(ctx)
+	var work errgroup.Group
 	for _, one := range u.all {
 		work.Go(func() error {
 			err := u.store.UseOnce(ctx, one.Use, u.now())

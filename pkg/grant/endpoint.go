@@ -259,15 +259,15 @@ func (e Endpoint) complete(ctx context.Context, r Request, result *Result) error
 		Lifetime: policy.TokenLifetime(apis),
 	}
 	if a.Person != nil {
-		offline := a.Scope.Has(oauth.OfflineAccess)
+		refreshable := policy.Refreshable(a.Scope)
 		if a.Scope, err = allowed(r, apis, a.Scope); err != nil {
 			return err
 		}
-		if offline && !a.Scope.Has(oauth.OfflineAccess) {
+		if refreshable && !policy.Refreshable(a.Scope) {
 			if a.Only == oauth.RefreshTokenType {
 				return oauth.InvalidScope.Errorf("The APIs allow no refresh token.")
 			}
-			result.RefreshToken = "" // an API allows it no more
+			result.RefreshToken = "" // the client, or an API, allows it no more
 		}
 	}
 	a.Claims = token.ClientClaims(r.Client, r.Settings.Claims, a.Scope)

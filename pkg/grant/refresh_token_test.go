@@ -2,6 +2,7 @@ package grant_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -249,6 +250,18 @@ func TestOfflineAccessIsTakenAway(t *testing.T) {
 	h.changeAPI(orders, func(a *store.API) { a.AllowOfflineAccess = false })
 	if got := h.ok(h.exchange("spa", code)); got.RefreshToken != "" || got.Scope != "openid email read" {
 		t.Errorf("%+v", got.TokenResponse)
+	}
+}
+
+// So does a client that refreshes no more.
+func TestRefreshIsTakenAway(t *testing.T) {
+	h := open(t)
+	sid := h.session()
+	for name, change := range map[string]func(*store.Grant){"offline": func(*store.Grant) {}, "online": online(sid)} {
+		code := h.code("few", change)
+		if got := h.ok(h.exchange("few", code)); got.RefreshToken != "" || strings.Contains(got.Scope, "line_access") {
+			t.Errorf("%s: %+v", name, got.TokenResponse)
+		}
 	}
 }
 

@@ -19,9 +19,9 @@ export const login = async (url) => {
 
 // The private half of a key of the example.
 const keys = JSON.parse(readFileSync(new URL("../examples/private-keys.json", import.meta.url))).keys
-export const privateKey = async (name) => {
+export const privateKey = async (name, extractable = false) => {
   const { alg, kid, ...jwk } = keys.find((k) => k.kid.startsWith(name))
-  return { key: await crypto.subtle.importKey("jwk", jwk, { name: "ECDSA", namedCurve: "P-256" }, false, ["sign"]), kid }
+  return { key: await crypto.subtle.importKey("jwk", jwk, { name: "ECDSA", namedCurve: "P-256" }, extractable, ["sign"]), kid }
 }
 
 export const refused = (promise, error, status) =>

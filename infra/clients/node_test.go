@@ -13,7 +13,7 @@ import (
 // TestNode is the example's clients by openid-client and oauth4webapi.
 func TestNode(t *testing.T) {
 	t.Parallel()
-	runNode(t, "openid.mjs", example, username)
+	runNode(t, "openid.mjs", username, example)
 }
 
 // TestNodeBackChannel is those of the full example: DPoP with nonces, assertions,
@@ -22,9 +22,16 @@ func TestNodeBackChannel(t *testing.T) {
 	for _, script := range []string{"openid-client.mjs", "oauth4webapi.mjs"} {
 		t.Run(script, func(t *testing.T) {
 			t.Parallel()
-			runNode(t, script, "SEED=infra/examples/full.json", "buyer")
+			runNode(t, script, "buyer", "SEED=infra/examples/full.json")
 		})
 	}
+}
+
+// TestAuth0 is the full example by Auth0's SDK, which speaks https alone.
+func TestAuth0(t *testing.T) {
+	t.Parallel()
+	certFile, keyFile := certificate(t)
+	runNode(t, "auth0.mjs", "", "SEED=infra/examples/full.json", "TLS_CERT="+certFile, "TLS_KEY="+keyFile, "NODE_EXTRA_CA_CERTS="+certFile)
 }
 
 var installed sync.Mutex
@@ -32,7 +39,7 @@ var installed sync.Mutex
 // runNode runs a script against `make run`: each line that it writes is an
 // authorization request, and it is told where that leads back to. The libraries want
 // a newer Node.js than Debian 12 brings.
-func runNode(t *testing.T, name, seed, user string) {
+func runNode(t *testing.T, name, user string, env ...string) {
 	t.Helper()
 	dir := filepath.Join(root, "infra", "clients")
 	node, err := exec.LookPath("node")
@@ -55,10 +62,11 @@ func runNode(t *testing.T, name, seed, user string) {
 		}
 	}
 	installed.Unlock()
-	issuer := makeRun(t, seed).issuer
+	issuer := makeRun(t, env...).issuer
 
 	script := exec.Command(node, name, issuer)
 	script.Dir = dir
+	script.Env = append(os.Environ(), env...)
 	stderr := &output{}
 	script.Stderr = stderr
 	stdin, err := script.StdinPipe()

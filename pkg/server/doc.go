@@ -14,6 +14,7 @@
 //	grant.Endpoint      reads the request once; after that nobody sees net/http
 //	clientauth          which client is this
 //	policy.MayUseGrant  may it
+//	dpop                which key signed this; then the jti of assertion and proof are used up
 //	grant.Grant         find, check, spend: one conditional write; yields an Authorization
 //	token.Issuer        what the authorization becomes: the only mint
 //	jwt.Sign            header and payload; keys.Ring names the key
@@ -35,12 +36,37 @@
 //   - RFC 6749 §4.1.2: a second use of a code revokes the grant and with it all
 //     tokens, even once the code has expired. A use by another client, or with
 //     another verifier or redirect URI, changes nothing.
-//   - RFC 6749 §6: a refresh token rotates at every use; the scope asked for may be
-//     all that was asked for at first, and is narrowed to what was granted.
+//   - RFC 6749 §4.3: password needs the server's leave and the client's
+//     registration, locks names as the login page does, and begins a grant, so that
+//     its tokens can be revoked.
+//   - RFC 6749 §6: a refresh token rotates at every use, unless the client keeps
+//     its own; the scope asked for may be all that was asked for at first, and is
+//     narrowed to what was granted. Of the scope of a token for fewer APIs, the
+//     values of the others are left out, and whatever the configuration has ceased
+//     to allow.
 //   - RFC 6750 §2.3: an access token in the URL is refused.
+//   - RFC 7009 §2.1: a refresh token of any generation ends its grant, without a
+//     proof of the key that it is bound to. §2.2: what is not the client's own is
+//     answered like what is no token.
+//   - RFC 7523 §3: the aud of an assertion is the issuer and nothing else; the token
+//     endpoint's address is accepted where the client's registration says so. A jti
+//     is required, and good once. The JWT of a workload is that of another issuer, has
+//     an aud of its own, and may be presented until it expires.
 //   - RFC 7636 §4.3: plain is refused; a request with a challenge and no method
 //     therefore too.
 //   - RFC 7591 §2: client_secret shorter than 32 characters is refused.
+//   - RFC 7662 §2.2: an API sees of a token's aud and scope what is its own; a
+//     client sees its own tokens whole; everything else is inactive.
+//   - RFC 8693 §2.1: an exchange only narrows. An API that the subject_token is not
+//     for must have been written down for the client, and gives no scope value that
+//     the subject_token has not; of a token that says only who (an ID token, the JWT
+//     of another issuer) the configuration alone decides. With an actor_token there
+//     is no refresh token. The act of a foreign actor has our name for it as sub.
+//   - RFC 8707 §2: several APIs in one token must want the same kind of token.
+//   - RFC 9068 §2.2.3: access tokens carry grant_id, by which they can be revoked.
+//   - RFC 9449 §5: what has given a bound token never gives an unbound one, to
+//     confidential clients either. §8: a nonce that was not asked for is not looked
+//     at. §11.1: a proof is good once for a method and an address.
 //   - OpenID Connect Core 1.0 §3.1.2.1: redirect_uri may be left out if exactly one
 //     is registered, with openid too. Of prompt, none and login are obeyed,
 //     select_account is a login, consent has nothing to ask of a first-party

@@ -27,8 +27,9 @@ type actor struct {
 	use *use
 	// died: the process has, and takes no further step.
 	died bool
-	// spared: the call before was an undo that was lost, so this one is not.
-	spared, unheard bool
+	// spared: the call before was an undo that was lost, so this one is not. helpless:
+	// none is.
+	spared, helpless bool
 	// doubtful: it does not know what came of its last call.
 	doubtful bool
 }
@@ -233,7 +234,7 @@ func (a *actor) revoke(token string, wrong bool) {
 
 func (a *actor) begin(kind, token, wrong string) *use {
 	h := a.h
-	a.died, a.spared, a.unheard, a.doubtful = false, false, false, false
+	a.died, a.spared, a.helpless, a.doubtful = false, false, false, false
 	a.use = &use{actor: a.name, kind: kind, token: h.token(token), wrong: wrong, at: h.now, start: h.time()}
 	h.log = append(h.log, a.use)
 	return a.use
@@ -267,20 +268,21 @@ func (h *history) User(ctx context.Context, subject string) (store.User, error) 
 	return store.User{Subject: subject, Blocked: h.blocked}, nil
 }
 
-// Carry takes a call to the store. send carries it out, once more late on if its copy
-// arrives; undo says that the call gives back, or keeps out, what the request wrote.
-// An error is that the caller hears nothing.
-func Carry(ctx context.Context, undo bool, send, late func()) error {
+// Carry takes a call to the store. send carries it out; unheard carries out, now or
+// late, what nobody hears the answer of, and so is no more than one write. undo says
+// that the call gives back, or keeps out, what the request wrote. An error is that the
+// caller hears nothing.
+func Carry(ctx context.Context, undo bool, send, unheard func()) error {
 	a := actorOf(ctx)
 	if a == nil {
 		send()
 		return nil
 	}
-	return a.carry(undo, send, late)
+	return a.carry(undo, send, unheard)
 }
 
-func (a *actor) carry(undo bool, send, late func()) error {
-	if a.died || undo && a.unheard {
+func (a *actor) carry(undo bool, send, unheard func()) error {
+	if a.died || undo && a.helpless {
 		return errWire
 	}
 	a.park()
@@ -288,7 +290,11 @@ func (a *actor) carry(undo bool, send, late func()) error {
 	if undo && u.undone == 0 {
 		u.undone = h.time()
 	}
-	fault := (!undo || !a.spared) && h.chance(h.faults)
+	faults := h.faults
+	if a.doubtful { // where one is lost, so is the next
+		faults = 40
+	}
+	fault := (!undo || !a.spared) && h.chance(faults)
 	a.spared, a.doubtful = undo && fault, fault
 	if !fault {
 		a.asked(undo)
@@ -296,19 +302,20 @@ func (a *actor) carry(undo bool, send, late func()) error {
 		return nil
 	}
 	u.fault = true
+	u.doubt = u.doubt || !undo && u.asked == 0
 	arrives := h.chance(50)
 	switch dice := h.random.IntN(10); {
 	case dice == 0:
 		a.die()
 	case dice == 1 && undo:
 		// The process answers, and could give nothing back.
-		a.unheard, u.dirty, arrives = true, true, false
+		a.helpless, u.dirty, arrives = true, true, false
 	}
 	if arrives {
 		a.asked(undo)
-		send()
+		unheard()
 	} else if h.chance(60) {
-		h.letters = append(h.letters, letter{u, late})
+		h.letters = append(h.letters, letter{u, unheard})
 	}
 	return errWire
 }

@@ -169,7 +169,7 @@ func (h *history) step() bool {
 	if len(alive) == 0 {
 		return false
 	}
-	if len(h.letters) > 0 && h.random.IntN(6) == 0 {
+	if len(h.letters) > 0 && h.random.IntN(3) == 0 {
 		h.deliver(h.random.IntN(len(h.letters)))
 		return true
 	}
@@ -200,8 +200,8 @@ func (h *history) deliver(i int) {
 	}
 }
 
-// close asks, undisturbed, whether the last token is good, and that a second use of
-// the code ends it.
+// close asks, undisturbed, whether the last token is good, and whether the next one
+// still is after a second use of the code, or of the last.
 func (h *history) close() {
 	for len(h.letters) > 0 {
 		h.deliver(0)
@@ -212,7 +212,7 @@ func (h *history) close() {
 	last := h.tokens[len(h.tokens)-1]
 	a.exchange(last, "")
 	if last != h.tokens[len(h.tokens)-1] && h.random.IntN(2) == 0 {
-		a.exchange(h.tokens[0], "")
+		a.exchange([]string{h.tokens[0], last}[h.random.IntN(2)], "")
 		a.exchange(h.tokens[len(h.tokens)-1], "")
 	}
 }

@@ -34,8 +34,9 @@ type use struct {
 	answer            answer
 	got               int // the token that went out
 	err               error
-	// fault: something befell it. dirty: so that nothing could be given back.
-	fault, dirty bool
+	// fault: something befell it. doubt: before anything was heard of the store. dirty:
+	// so that nothing could be given back.
+	fault, doubt, dirty bool
 	undone       int // when giving back began
 	late         int // copies that came late
 }
@@ -171,9 +172,10 @@ func (m model) replay(u *use) bool {
 }
 
 // suspect reports whether it may be taken for a second use. What was put off
-// and given back is no use; within leeway a second one is as good as the first.
+// and given back is no use; within leeway a second one is as good as the first; whose
+// first answer was lost may be the second only to themselves.
 func (m model) suspect(u *use) bool {
-	if u.kind != "exchange" || u.wrong != "" {
+	if u.kind != "exchange" || u.wrong != "" || u.doubt {
 		return false
 	}
 	var others []*use

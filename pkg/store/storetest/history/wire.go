@@ -40,8 +40,8 @@ func (w wire) decide(
 		}
 		return judge(stored)
 	}
-	// A copy is one write: it changes what it may, and nobody hears what it may not.
-	late := func() {
+	// One write changes what it may, and nobody hears what it may not.
+	unheard := func() {
 		if err := verdict(); err == nil || errors.Is(err, store.ErrUndone) {
 			_, _ = do()
 		}
@@ -52,7 +52,7 @@ func (w wire) decide(
 			if inDoubt = attempt > 0 && errors.Is(verdict(), store.ErrReplayed); !inDoubt {
 				g, err = do()
 			}
-		}, late)
+		}, unheard)
 		if lost == nil && !inDoubt {
 			return g, err
 		}

@@ -37,8 +37,8 @@ type use struct {
 	// fault: something befell it. doubt: before anything was heard of the store. dirty:
 	// so that nothing could be given back.
 	fault, doubt, dirty bool
-	undone       int // when giving back began
-	late         int // copies that came late
+	undone              int // when giving back began
+	late                int // copies that came late
 }
 
 func (u *use) String() string {

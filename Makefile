@@ -11,7 +11,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 ENVIRONMENT ?= default
 
 FUZZTIME ?= 20s
+TOKEN_FUZZTIME ?= 60s
 SOAK ?= 20
+SOAK_CHECKS ?= 50000
+SOAK_FUZZTIME ?= 10m
 
 # Tools, in the versions that are known to work.
 GOLANGCI_LINT = .tmp/bin/golangci-lint-v2.15.0
@@ -33,9 +36,10 @@ help:
 	@echo 'make run         every endpoint in one process, on http://localhost:3000/'
 	@echo 'make test        all tests'
 	@echo 'make check       gofmt, vet, golangci-lint, the race detector'
-	@echo 'make fuzz        each fuzz target for FUZZTIME (20s)'
-	@echo 'make bench       benchmarks'
-	@echo 'make soak        the tests with races in them, SOAK (20) times'
+	@echo 'make fuzz        each fuzz target for FUZZTIME (20s), the whole token function for 60s'
+	@echo 'make bench       what the functions cost, beside the bars'
+	@echo 'make soak        the tests with races in them, SOAK (20) times; SOAK_CHECKS (50000)'
+	@echo '                 random histories; the token function fuzzed for SOAK_FUZZTIME (10m)'
 	@echo 'make vuln        known vulnerabilities in what we depend on'
 	@echo 'make build       the Lambda functions, GOARCH=arm64 or amd64'
 	@echo 'make sam-check   the SAM templates: validate, lint, build'
@@ -73,22 +77,34 @@ $(GOLANGCI_LINT):
 	GOBIN="$(CURDIR)/.tmp/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(subst .tmp/bin/golangci-lint-,,$@)
 	mv .tmp/bin/golangci-lint $@
 
+# Left alone, the engine spends most of the time on making inputs small that it finds
+# interesting.
+FUZZ = go test -run '^$$' -fuzzminimizetime 100x
+
+# FuzzToken has a time of its own: it is the whole token function.
 .PHONY: fuzz
 fuzz:
 	@grep -rlE '^func Fuzz' --include='*_test.go' $(GO_FILES) | while read -r file; do \
 		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' "$$file"); do \
+			time=$(FUZZTIME); if [ "$$target" = FuzzToken ]; then time=$(TOKEN_FUZZTIME); fi; \
 			echo "go test -fuzz $$target ./$$(dirname "$$file")"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" || exit 1; \
+			$(FUZZ) -fuzz "^$$target\$$" -fuzztime "$$time" "./$$(dirname "$$file")" || exit 1; \
 		done; \
 	done
 
+# For the machine that it runs on.
 .PHONY: bench
+bench: GOARCH = $(shell go env GOHOSTARCH)
 bench:
-	go test -run '^$$' -bench . -benchmem ./...
+	@mkdir -p $(FUNCTIONS:%=.tmp/bench/%)
+	@$(foreach function,$(FUNCTIONS),$(call bootstrap,$(function),.tmp/bench/$(function)/bootstrap) &&) go build -o .tmp/bench/bench ./infra/bench
+	@.tmp/bench/bench .tmp/bench
 
 .PHONY: soak
 soak:
 	go test -race -count $(SOAK) -timeout 1h -run 'Race|Store|Contract' ./pkg/...
+	go test -run '^TestPromises$$' -rapid.checks $(SOAK_CHECKS) -timeout 0 ./infra/property
+	$(FUZZ) -timeout 0 -fuzz '^FuzzToken$$' -fuzztime $(SOAK_FUZZTIME) ./infra/property
 
 .PHONY: vuln
 vuln:

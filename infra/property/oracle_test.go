@@ -19,16 +19,15 @@ const userinfo = issuer + "userinfo"
 // day is how long an access token lives where no API says otherwise, in seconds.
 const day = 24 * 60 * 60
 
-// values are the error codes that a token endpoint may answer with: RFC 6749 §5.2,
+// codes are the error codes that a token endpoint may answer with: RFC 6749 §5.2,
 // RFC 8707 §2, RFC 9449 §5 and §8.
-var values = []string{
+var codes = []string{
 	"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
 	"invalid_target", "invalid_dpop_proof", "use_dpop_nonce",
 }
 
-// wrong says what is wrong with an answer, whoever asked what; "" for nothing. codes
-// are those that a refusal may have.
-func wrong(a answer, codes []string) string {
+// wrong says what is wrong with an answer, whoever asked what; "" for nothing.
+func wrong(a answer) string {
 	if a.header.Get("Cache-Control") != "no-store" {
 		return "it may be stored"
 	}
@@ -130,7 +129,11 @@ func (w *world) exceeds(b bound, response answer, c claim, typ string) string {
 	if c.Issuer != issuer || c.client() != b.client.ID || c.ID == "" {
 		return fmt.Sprintf("it is of %q for the client %q, jti %q", c.Issuer, c.client(), c.ID)
 	}
-	if c.Subject != b.subject && !(typ == "JWT" && !b.person && c.Subject == b.subject+"@clients") {
+	subjects := []string{b.subject}
+	if typ == "JWT" && !b.person {
+		subjects = append(subjects, b.subject+"@clients")
+	}
+	if !slices.Contains(subjects, c.Subject) {
 		return fmt.Sprintf("its sub is %q, not %q", c.Subject, b.subject)
 	}
 	if got := response.text("scope"); got != c.Scope {
@@ -142,8 +145,11 @@ func (w *world) exceeds(b bound, response answer, c claim, typ string) string {
 		}
 	}
 	apis := slices.DeleteFunc(slices.Clone(c.Audience), func(a string) bool { return a == userinfo })
-	if len(apis) < len(c.Audience) && !(b.person && slices.Contains(scope, "openid")) {
+	if len(apis) < len(c.Audience) && (!b.person || !slices.Contains(scope, "openid")) {
 		return "it is for userinfo, and there is no openid"
+	}
+	if len(c.Audience) == 0 {
+		return "it is for nobody"
 	}
 	for _, list := range [][]string{b.audience, b.targets} {
 		if list != nil && !subset(apis, list) {

@@ -3,7 +3,6 @@ package property
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -64,9 +63,6 @@ type history struct {
 	*world
 	logins []*login
 	tokens []*refreshToken
-	// proven is the last request with a proof that was answered by a token.
-	proven *http.Request
-	body   string
 	seen   map[string]int
 }
 
@@ -86,6 +82,9 @@ type login struct {
 	reopened          bool
 }
 
+// lost is a successor that was not handed out.
+const lost = "lost"
+
 // A refreshToken may be an old one.
 type refreshToken struct {
 	*login
@@ -97,7 +96,7 @@ func (h *history) send(t *rapid.T, f form) answer {
 	t.Helper()
 	a := h.post(f)
 	t.Logf("%s %v: %d %s", f.client.ID, f.params, a.status, a.raw)
-	if excess := wrong(a, values); excess != "" {
+	if excess := wrong(a); excess != "" {
 		t.Fatalf("%s: %d %s", excess, a.status, a.raw)
 	}
 	grantType := f.params.Get("grant_type")
@@ -303,6 +302,11 @@ func (h *history) person(t *rapid.T, l *login, f form, a answer, asked, targets 
 		scope: l.Scope, asked: asked, audience: l.Audience, targets: targets, key: thumbprint(f.prover),
 	}
 	c := h.mint(t, b, a)
+	held := slices.ContainsFunc(c.scope(), func(v string) bool { return v == oauth.OfflineAccess || v == oauth.OnlineAccess })
+	// To a client that is not registered for it, it is of no use.
+	if usable := slices.Contains(f.client.GrantTypes, oauth.RefreshToken); a.text("refresh_token") != "" && f.params.Get("grant_type") != oauth.RefreshToken && !held && usable {
+		t.Fatal("there is a refresh token, and the scope holds none")
+	}
 	if c.GrantID != l.ID {
 		t.Fatalf("the token names the grant %q", c.GrantID)
 	}
@@ -384,24 +388,42 @@ func (h *history) use(t *rapid.T, token *refreshToken) {
 		t.Fatal("the session has ended")
 	}
 	h.person(t, l, f, a, asked, targets)
+	// RFC 9700 §4.14.2: those of public clients MUST be bound to the sender or rotate.
+	static := f.client.Refresh.NonRotating && (f.client.AuthMethod != oauth.None || f.client.DPoPBound)
 	next := a.text("refresh_token")
 	switch {
-	case f.client.Refresh.NonRotating:
+	case next == "":
+		// An API allows it no more: the successor is nobody's.
+		if held := strings.Fields(a.text("scope")); slices.Contains(held, oauth.OfflineAccess) || !slices.Contains(l.Scope, oauth.OfflineAccess) {
+			t.Fatal("there is no next refresh token")
+		}
+		if static {
+			return
+		}
+		next = lost
+	case static:
 		if next != token.text {
 			t.Fatal("a token that does not rotate has")
 		}
-	case old:
-		if next != l.current {
+	case old && l.current == lost:
+		l.current = next
+		h.tokens = append(h.tokens, &refreshToken{l, next})
+		return
+	case next == token.text:
+		t.Fatal("the refresh token does not rotate")
+	}
+	if old {
+		if next != l.current && next != lost {
 			t.Fatal("an old refresh token had another successor")
 		}
 		return
-	case next == "" || next == token.text:
-		t.Fatal("the refresh token does not rotate")
 	}
 	if next != token.text {
 		l.previous, l.current, l.reopened = token.text, next, l.reopened && l.previous == token.text
 		l.until = h.now.Add(time.Duration(f.client.Refresh.Leeway) * time.Second)
-		h.tokens = append(h.tokens, &refreshToken{l, next})
+		if next != lost {
+			h.tokens = append(h.tokens, &refreshToken{l, next})
+		}
 	}
 	l.idle = h.now.Add(time.Duration(f.client.Refresh.IdleLifetime) * time.Second)
 }

@@ -121,8 +121,10 @@ func (w *world) function() http.Handler {
 	return server.Token{
 		Issuer: issuer, TokenPath: tokenPath,
 		Clients: w.memory, APIs: w.lookup, Settings: w.memory, Issuers: w.memory, Registry: w.memory,
-		Grants: w.grants, Users: w.memory, Sessions: w.memory, Uses: w.memory, Opaque: w.memory,
-		MAC: signing, PrivateKey: signing,
+		Users: w.memory, Logins: w.memory, Attempts: w.memory, Sessions: w.memory,
+		Codes: w.memory, Grants: w.grants, Kept: w.memory, Uses: w.memory,
+		Revocations: w.memory, Revoked: w.memory, Opaque: w.memory, Documents: w.memory,
+		MAC: signing, Vault: signing, PrivateKey: signing,
 		Now: func() time.Time { return w.now }, Log: slog.New(slog.NewJSONHandler(&w.log, nil)),
 	}.Handler()
 }
@@ -268,7 +270,7 @@ func (w *world) claims(token string) (claims map[string]any, typ string, err err
 	if kept, err := w.Token(context.Background(), oauth.DigestOf(token), w.now); err == nil {
 		return claims, "", json.Unmarshal([]byte(kept.Claims), &claims)
 	}
-	parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256})
+	parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256})
 	if err != nil {
 		return nil, "", err
 	}

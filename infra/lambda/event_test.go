@@ -2,6 +2,7 @@ package lambda
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -26,7 +27,7 @@ const root = "../.."
 
 // A stand-in is ${kind} or ${kind.which}: what an earlier answer gave, or what an
 // answer may differ in.
-var standIn = regexp.MustCompile(`\$\{([a-z_]+(?:\.[a-z_]+)?)\}`)
+var standIn = regexp.MustCompile(`\$\{([a-z_]+(?:\.[a-z0-9_]+)?)\}`)
 
 // expand puts values in place of the stand-ins.
 func expand(text string, values map[string]any, escape func(string) string) (string, error) {
@@ -99,7 +100,8 @@ func fill(event []byte, values map[string]any) ([]byte, error) {
 
 // secretParameters are those whose values no log may hold.
 var secretParameters = []string{
-	"access_token", "client_secret", "code", "code_verifier", "id_token_hint", "password", "refresh_token", "request", "seal", "state",
+	"access_token", "actor_token", "client_assertion", "client_secret", "code", "code_verifier", "id_token_hint", "password",
+	"refresh_token", "request", "seal", "state", "subject_token", "token",
 }
 
 // secretsOf lists the values in an event that no log may hold.
@@ -118,17 +120,26 @@ func secretsOf(t *testing.T, raw []byte) []string {
 			secrets = append(secrets, password)
 		}
 	}
+	secrets = append(secrets, e.Headers["dpop"])
 	for _, cookie := range e.Cookies {
 		_, value, _ := strings.Cut(cookie, "=")
 		secrets = append(secrets, value)
 	}
 	parameters := []string{e.RawQueryString}
-	if e.IsBase64Encoded {
+	switch {
+	case e.IsBase64Encoded:
 		body, err := base64.StdEncoding.DecodeString(e.Body)
 		if err != nil {
 			t.Fatal(err)
 		}
 		parameters = append(parameters, string(body))
+	case e.Body != "":
+		members := decode[map[string]any](t, []byte(e.Body))
+		for _, name := range secretParameters {
+			if text, ok := members[name].(string); ok {
+				secrets = append(secrets, text)
+			}
+		}
 	}
 	for _, encoded := range parameters {
 		values, err := url.ParseQuery(encoded)
@@ -140,6 +151,48 @@ func secretsOf(t *testing.T, raw []byte) []string {
 		}
 	}
 	return secrets
+}
+
+// presented are the claims of the JWT that a request asks about or exchanges, nil
+// for none. Where it comes with an actor's, they have the exp of the one that ends
+// first.
+func presented(t *testing.T, raw []byte) map[string]any {
+	t.Helper()
+	e := decode[events.APIGatewayV2HTTPRequest](t, raw)
+	body, err := base64.StdEncoding.DecodeString(e.Body)
+	if err != nil || !e.IsBase64Encoded {
+		return nil
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := claimsOf(t, cmp.Or(form.Get("token"), form.Get("subject_token")))
+	if actor := claimsOf(t, form.Get("actor_token")); actor != nil && claims != nil {
+		first, errFirst := seconds(claims["exp"])
+		other, errOther := seconds(actor["exp"])
+		if err := errors.Join(errFirst, errOther); err != nil {
+			t.Fatal(err)
+		}
+		if other < first {
+			claims["exp"] = actor["exp"]
+		}
+	}
+	return claims
+}
+
+// claimsOf are those of a JWT, nil where it is none.
+func claimsOf(t *testing.T, token string) map[string]any {
+	t.Helper()
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return nil
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return nil
+	}
+	return readTree(t, payload).(map[string]any)
 }
 
 // eventFiles lists every event below events/, as token/client_credentials.
@@ -155,8 +208,11 @@ func eventFiles(t *testing.T) (names []string) {
 			return err
 		}
 		name, isJSON := strings.CutSuffix(filepath.ToSlash(name), ".json")
-		if !isJSON {
+		if !isJSON && name != "README.md" {
 			return fmt.Errorf("%s is no event", path)
+		}
+		if !isJSON {
+			return nil
 		}
 		if event, isGolden := strings.CutSuffix(name, ".golden"); isGolden {
 			if _, err := os.Stat(eventPath(event)); err != nil {

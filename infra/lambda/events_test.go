@@ -71,6 +71,117 @@ var script = [][2]string{
 	{"token/refresh_token_narrowed", "narrowed"},
 	{"token/replayed_refresh_token"},
 	{"token/revoked_refresh_token"},
+
+	// Clients that prove themselves by a key. Each assertion counts once.
+	{"token/private_key_jwt", "backend"},
+	{"token/private_key_jwt_replayed"},
+	{"token/private_key_jwt_wrong_audience"},
+	{"token/private_key_jwt_wrong_key"},
+	{"token/private_key_jwt_expired"},
+	{"token/es256", "es"},
+	{"token/ps256", "ps"},
+	{"token/audience_not_granted"},
+	{"token/client_secret_jwt", "batch"},
+	{"token/client_secret_jwt_old_secret", "batch_old"},
+	{"token/client_secret_jwt_wrong_secret"},
+	{"token/workload_identity", "job"},
+	{"token/workload_identity_wrong_subject"},
+
+	// Tokens that are bound to a key come for a proof by that key, which counts once.
+	{"token/dpop_client_credentials", "bound"},
+	{"token/dpop_client_credentials_replayed"},
+	{"token/dpop_expired_proof"},
+	{"authorize/dpop", "dpop"},
+	{"token/dpop_no_proof"},
+	{"token/dpop_without_nonce"},
+	{"token/dpop_other_key"},
+	{"token/dpop_authorization_code", "dpop"},
+	{"token/dpop_refresh_no_proof"},
+	{"token/dpop_refresh_other_key"},
+	{"token/dpop_refresh_token", "dpop_rotated"},
+	{"token/dpop_replayed_proof"},
+	{"userinfo/dpop_without_nonce"},
+	{"userinfo/dpop"},
+	{"userinfo/dpop_replayed"},
+	{"userinfo/dpop_as_bearer"},
+	{"userinfo/dpop_other_key"},
+
+	// The client that sees passwords is told in Auth0's words.
+	{"token/password_wrong"},
+	{"token/password", "password"},
+	{"token/password_realm", "realm"},
+	{"token/password_realm_unknown"},
+	{"token/password_blocked"},
+	{"token/password_not_allowed"},
+	{"token/password_refresh_token_wrong"},
+	{"token/password_refresh_token", "password"},
+
+	// Refresh tokens that end with the session.
+	{"authorize/online_access", "online"},
+	{"token/online_authorization_code", "online"},
+	{"token/online_refresh_token", "online_rotated"},
+	{"authorize/online_and_offline_access"},
+
+	// Several APIs: in one token, or, where they want tokens of different kinds, one
+	// after the other.
+	{"authorize/resources", "resources"},
+	{"token/resources_beyond"},
+	{"token/resources", "resources"},
+	{"token/resources_narrowed", "narrowed_resource"},
+	{"token/resources_refresh_beyond"},
+	{"authorize/dialects", "dialects"},
+	{"token/dialects_at_once"},
+	{"token/dialects", "dialects"},
+	{"token/dialects_refresh", "dialects_billing"},
+	{"authorize/opaque", "opaque"},
+	{"token/opaque_authorization_code", "opaque"},
+	{"userinfo/opaque"},
+	{"userinfo/opaque_unknown"},
+
+	// An API exchanges what it is called with.
+	{"token/exchange", "onward"},
+	{"token/exchange_old_secret", "onward_again"},
+	{"token/exchange_wrong_secret"},
+	{"token/exchange_beyond"},
+	{"token/exchange_other_audience"},
+	{"token/exchange_not_allowed"},
+	{"token/exchange_delegation", "delegated"},
+	{"token/exchange_actor_of_others"},
+	{"token/exchange_person", "person"},
+	{"token/exchange_person_replayed_elsewhere"},
+	{"token/exchange_bound", "onward_bound"},
+	{"token/exchange_bound_no_proof"},
+
+	// What tokens say to those who may ask.
+	{"token/introspect"},
+	{"token/introspect_bound"},
+	{"token/introspect_other_api"},
+	{"token/introspect_unknown_token"},
+	{"token/introspect_wrong_secret"},
+	{"token/introspect_public_client"},
+	{"token/introspect_opaque"},
+	{"token/introspect_with_assertion"},
+	{"token/introspect_assertion_replayed"},
+	{"token/introspect_refresh_token"},
+	{"token/introspect_old_refresh_token"},
+	{"token/introspect_refresh_token_of_others"},
+
+	// A client ends what is its own, and nothing else.
+	{"token/revoke_wrong_secret"},
+	{"token/revoke_token_of_others"},
+	{"token/revoke_unknown_token"},
+	{"token/introspect_unharmed"},
+	{"token/revoke_access_token"},
+	{"token/introspect_revoked_token"},
+	{"userinfo/revoked_token"},
+	{"token/revoke_opaque"},
+	{"token/introspect_revoked_opaque"},
+	{"token/revoke_old_refresh_token"},
+	{"token/revoke_refresh_token_ended"},
+	{"token/introspect_revoked_grant"},
+	{"token/revoke_json"},
+	{"token/introspect_revoked_bound"},
+	{"token/revoke_preflight"},
 }
 
 // rewrite is the environment variable by which golden files are written anew.
@@ -108,7 +219,8 @@ func TestEvents(t *testing.T) {
 // run takes every step of the script through a door.
 func run(t *testing.T, r *rig, through door) {
 	t.Helper()
-	h := &house{door: through, known: map[string]any{"expired_token": r.expiredToken(t)}}
+	h := &house{door: through, forge: newForge(t), known: map[string]any{"expired_token": r.expiredToken(t)}}
+	maps.Copy(h.known, h.forge.thumbprints(t))
 	for _, step := range script {
 		// What comes after a step that failed would fail for want of it.
 		if !t.Run(step[0], func(t *testing.T) { h.step(t, step[0], step[1]) }) {
@@ -139,6 +251,7 @@ func checkScript(t *testing.T) {
 // A house is the four functions, and what their answers gave.
 type house struct {
 	door  door
+	forge *forge
 	keys  keySet
 	known map[string]any
 	// secrets are those of the events so far.
@@ -147,7 +260,9 @@ type house struct {
 }
 
 func (h *house) step(t *testing.T, name, which string) {
-	event, err := fill(readEvent(t, name), h.known)
+	raw := readEvent(t, name)
+	h.forge.forge(t, raw, h.known)
+	event, err := fill(raw, h.known)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +274,7 @@ func (h *house) step(t *testing.T, name, which string) {
 		t.Fatalf("%d log lines:\n%s", len(lines), strings.Join(lines, "\n"))
 	}
 	s.tree = h.see(t, name, payload, lines[0])
-	s.keys = h.keys
+	s.keys, s.presented = h.keys, presented(t, event)
 
 	h.compare(t, name, which, s)
 	maps.Copy(h.known, s.kept)
@@ -186,7 +301,7 @@ func (h *house) see(t *testing.T, name string, payload []byte, line string) map[
 	members, _ := response["body"].(map[string]any)
 	for _, member := range []string{"access_token", "id_token"} {
 		compact, ok := members[member].(string)
-		if !ok {
+		if !ok || strings.HasPrefix(compact, "kmint_") { // no JWT
 			continue
 		}
 		seen, err := h.keys.verify(compact)

@@ -50,6 +50,7 @@ func TestVerifyRefuses(t *testing.T) {
 		return signed + "." + encode(string(signature))
 	}
 	header := fmt.Sprintf(`{"alg":"RS256","kid":%q}`, kid)
+	ofPSS := fmt.Sprintf(`{"alg":"PS256","kid":%q}`, kid)
 	good := sign(header, `{"sub":"a"}`)
 	if _, err := keys.verify(good); err != nil {
 		t.Fatal(err)
@@ -57,6 +58,7 @@ func TestVerifyRefuses(t *testing.T) {
 	for name, token := range map[string]string{
 		"other claims":   encode(header) + "." + encode(`{"sub":"b"}`) + good[strings.LastIndex(good, "."):],
 		"another key":    sign(`{"alg":"RS256","kid":"another"}`, `{"sub":"a"}`),
+		"another alg":    sign(ofPSS, `{"sub":"a"}`),
 		"no algorithm":   sign(fmt.Sprintf(`{"alg":"none","kid":%q}`, kid), `{"sub":"a"}`),
 		"no signature":   good[:strings.LastIndex(good, ".")+1],
 		"two parts":      good[:strings.LastIndex(good, ".")],
@@ -81,9 +83,10 @@ func TestKindsRefuse(t *testing.T) {
 	stamp := func(d time.Duration) string { return now.Add(d).Format(time.RFC3339Nano) }
 	s := sight{
 		began: now.Add(-time.Second), ended: now.Add(time.Second), id: "1", keys: keys,
-		known: map[string]any{"code.web": code, "sid": strings.Repeat("s", 43), "jti.access_token": strings.Repeat("j", 43)},
-		tree: readTree(t, []byte(`{"response": {"body": {"access_token": "a.b.c"}},
-			"tokens": {"access_token": {"claims": {"grant_id": "`+grant+`", "iat": 1000}}}}`)).(map[string]any),
+		known:     map[string]any{"code.web": code, "sid": strings.Repeat("s", 43), "jti.access_token": strings.Repeat("j", 43), "thumbprint.spa": strings.Repeat("t", 43)},
+		presented: map[string]any{"sub": "somebody", "exp": at(time.Minute)},
+		tree: readTree(t, []byte(`{"response": {"body": {"access_token": "a.b.c", "expires_in": 86400}},
+			"tokens": {"access_token": {"claims": {"grant_id": "`+grant+`", "iat": 1000}}, "id_token": {"claims": {"iat": 1000}}}}`)).(map[string]any),
 	}
 	part := strings.Repeat("b", 43)
 	for name, tt := range map[string]struct{ good, bad any }{
@@ -95,12 +98,23 @@ func TestKindsRefuse(t *testing.T) {
 		"refresh_token.web": {"kmint_refresh." + grant + "." + part + "." + part, "kmint_refresh." + part + "." + part + "." + part},
 		"grant_id.web":      {grant, part},
 		"grant_id.spa":      {nil, grant},
-		"kid":               {kid, "another"},
+		"grant_id.person":   {part, "short"},
+		"kid.rs256":         {kid, "another"},
+		"kid.es256":         {nil, kid},
+		"opaque_token.spa":  {"kmint_access." + part, "kmint_access." + part + "b"},
+		"assertion.backend": {nil, "a.b.c"},
+		"proof.spa":         {nil, "a.b.c"},
+		"thumbprint.spa":    {strings.Repeat("t", 43), part},
+		"nonce":             {strings.Repeat("n", 32), part},
+		"told.sub":          {"somebody", "somebody else"},
+		"expires_in":        {json.Number("60"), json.Number("90")},
 		"sid":               {strings.Repeat("s", 43), part},
 		"jti.id_token":      {part, strings.Repeat("j", 43)},
 		"iat.access_token":  {at(0), at(-time.Minute)},
 		"auth_time":         {at(-time.Second), at(time.Minute)},
 		"exp.access_token":  {json.Number("87400"), json.Number("4600")},
+		"exp.id_token":      {json.Number("4600"), json.Number("87400")},
+		"login_time":        {at(-time.Second), at(time.Minute)},
 		"time":              {stamp(0), stamp(-time.Minute)},
 		"ms":                {json.Number("1.5"), json.Number("-1")},
 		"request_id":        {"1", "2"},
@@ -123,13 +137,14 @@ func TestKindsRefuse(t *testing.T) {
 
 // TestSecretsAreFound: those of an event, and in a line however they stand in it.
 func TestSecretsAreFound(t *testing.T) {
-	body := base64.StdEncoding.EncodeToString([]byte("code=the-code&password=two+words&scope=openid"))
+	body := base64.StdEncoding.EncodeToString([]byte("code=the-code&password=two+words&scope=openid&client_assertion=the-assertion&token=the-token"))
 	basic := base64.StdEncoding.EncodeToString([]byte("client:the-secret"))
-	secrets := secretsOf(t, []byte(`{"headers": {"authorization": "Basic `+basic+`"}, "cookies": ["name=the-cookie"],
+	secrets := secretsOf(t, []byte(`{"headers": {"authorization": "Basic `+basic+`", "dpop": "the-proof"}, "cookies": ["name=the-cookie"],
 		"rawQueryString": "state=the-state&client_id=c", "body": "`+body+`", "isBase64Encoded": true}`))
 	for _, line := range []string{
 		`{"a": "the-code"}`, `{"a": "x=two words"}`, `{"a": "x=two+words"}`, `{"a": "` + basic + `"}`,
 		`{"a": "the-secret"}`, `{"a": "the-cookie"}`, `{"a": "state=the-state"}`,
+		`{"a": "the-assertion"}`, `{"a": "the-proof"}`, `{"a": "the-token"}`,
 	} {
 		if leaks([]string{"{}", line}, secrets) == "" {
 			t.Errorf("not found in %s", line)

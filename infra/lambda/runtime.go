@@ -10,9 +10,10 @@
 // The events are those in events/, shaped as API Gateway's HTTP APIs send them in
 // payload format 2.0: the tests send every file there to its function and compare
 // the answer with the golden file beside it. Where an event needs what an earlier
-// answer gave, a stand-in such as ${code.web} holds its place, in a form body too,
-// which is base64 as the gateway sends it. An event without a stand-in also works
-// as it is:
+// answer gave, or what a client makes with its key, a stand-in such as ${code.web}
+// or ${proof.spa} holds its place, in a form body too, which is base64 as the
+// gateway sends it; events/README.md says what to put there by hand. An event
+// without a stand-in also works as it is:
 //
 //	sam local invoke TokenFunction -e events/token/client_credentials.json
 package lambda

@@ -1,18 +1,17 @@
 package lambda
 
 import (
-	"crypto"
-	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/url"
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,6 +27,8 @@ type sight struct {
 	// kept is what stood at this step's stand-ins, known what did at earlier ones.
 	kept, known map[string]any
 	keys        keySet
+	// presented are the claims of the JWT that the request is about, nil for none.
+	presented map[string]any
 }
 
 // A kind is what may stand at the stand-ins of one name.
@@ -44,6 +45,7 @@ const handle = `[A-Za-z0-9_-]{43}` // 256 bits
 
 var kinds = map[string]kind{
 	"access_token":  {secret: true, fresh: true, check: inTokens("access_token")},
+	"opaque_token":  {secret: true, fresh: true, check: pattern(`kmint_access\.` + handle)},
 	"id_token":      {secret: true, check: inTokens("id_token")}, // two of one second may be equal
 	"code":          {secret: true, fresh: true, check: pattern(`kmint_code\.` + handle)},
 	"session":       {secret: true, fresh: true, check: pattern(`kmint_session\.ZGVtby11c2Vy\.` + handle)},
@@ -51,19 +53,27 @@ var kinds = map[string]kind{
 	"request":       {secret: true, stable: true, check: carriedRequest},
 	"seal":          {secret: true, check: pattern(handle)},
 	"login_cookie":  {secret: true, stable: true, check: pattern(handle)},
+	"assertion":     {secret: true, check: never},
+	"proof":         {secret: true, check: never},
 
-	"kid":        {stable: true, check: func(_ string, v any, s sight) error { _, err := s.keys.find(v); return err }},
+	"kid":        {stable: true, check: keyID},
 	"modulus":    {stable: true, check: pattern(`[A-Za-z0-9_-]{342}`)}, // 2048 bits
+	"coordinate": {stable: true, check: pattern(handle)},
+	"thumbprint": {stable: true, check: pattern(handle)}, // stable: that of a key of ours
+	"nonce":      {check: pattern(`[A-Za-z0-9_-]{32}`)},
 	"etag":       {stable: true, check: pattern(`"[A-Za-z0-9_-]{16}"`)},
 	"style":      {stable: true, check: pattern(`(?s)[^<]+`)},
 	"style_hash": {stable: true, check: styleHash},
 
-	"iat":       {check: issuedAt},
-	"exp":       {check: expires},
-	"jti":       {fresh: true, check: pattern(handle)},
-	"auth_time": {stable: true, check: authTime},
-	"sid":       {stable: true, check: pattern(handle)},
-	"grant_id":  {stable: true, check: grantID},
+	"iat":        {check: issuedAt},
+	"exp":        {check: expires},
+	"expires_in": {check: expiresIn},
+	"jti":        {fresh: true, check: pattern(handle)},
+	"auth_time":  {stable: true, check: authTime},
+	"login_time": {check: authTime}, // of a login beside that of the session
+	"told":       {check: told},
+	"sid":        {stable: true, check: pattern(handle)},
+	"grant_id":   {stable: true, check: grantID},
 
 	"time":       {check: logTime},
 	"ms":         {check: logDuration},
@@ -95,9 +105,9 @@ func checkKept(s sight) (problems []string) {
 	return problems
 }
 
-func equal(got any, want string) error {
+func equal(got, want any) error {
 	if got != want {
-		return fmt.Errorf("not %s", want)
+		return fmt.Errorf("not %v", want)
 	}
 	return nil
 }
@@ -126,6 +136,9 @@ func refreshToken(_ string, value any, s sight) error {
 	if err := pattern(`kmint_refresh\.`+handle+`\.`+handle+`\.`+handle)("", value, s); err != nil {
 		return err
 	}
+	if s.at("tokens.access_token") == nil { // it came alone
+		return nil
+	}
 	access, ok := s.at("tokens.access_token.claims.grant_id").(string)
 	if !ok || strings.Split(value.(string), ".")[1] != access {
 		return errors.New("not of the access token's grant")
@@ -133,8 +146,14 @@ func refreshToken(_ string, value any, s sight) error {
 	return nil
 }
 
-// grantID: a grant goes by the digest of its code.
+// codeless are the grants that come of no code.
+var codeless = []string{"password", "realm", "person", "onward"}
+
+// grantID: a grant goes by the digest of its code, if there was one.
 func grantID(which string, value any, s sight) error {
+	if slices.Contains(codeless, which) {
+		return pattern(handle)("", value, s)
+	}
 	code, ok := s.known["code."+which].(string)
 	if now, given := s.kept["code."+which].(string); given {
 		code, ok = now, true
@@ -180,8 +199,8 @@ func styleHash(_ string, value any, s sight) error {
 	return equal(value, base64.StdEncoding.EncodeToString(sum[:]))
 }
 
-// tokenLifetime of the example's API, and of every ID token.
-var tokenLifetime = map[string]int64{"access_token": 86400, "id_token": 3600}
+// idTokenLifetime is in seconds. That of an access token is what the answer says.
+const idTokenLifetime = 3600
 
 func expires(token string, value any, s sight) error {
 	exp, err := seconds(value)
@@ -192,11 +211,57 @@ func expires(token string, value any, s sight) error {
 	if err != nil {
 		return err
 	}
-	if exp-iat != tokenLifetime[token] {
+	want := int64(idTokenLifetime)
+	if token == "access_token" {
+		if want, err = seconds(s.at("response.body.expires_in")); err != nil {
+			return err
+		}
+	}
+	if exp-iat != want {
 		return fmt.Errorf("%d s after iat", exp-iat)
 	}
 	return nil
 }
+
+// expiresIn is where the token that is given ends another early: by its exp.
+func expiresIn(_ string, value any, s sight) error {
+	in, err := seconds(value)
+	if err != nil {
+		return err
+	}
+	exp, err := seconds(s.presented["exp"])
+	if err != nil {
+		return err
+	}
+	return between(json.Number(strconv.FormatInt(exp-in, 10)), s.began, s.ended.Add(time.Second)) // in whole seconds
+}
+
+// told compares what introspection says with the token itself. What one says that
+// cannot be read is looked at for its form.
+func told(claim string, value any, s sight) error {
+	if s.presented != nil {
+		return equal(value, s.presented[claim])
+	}
+	switch claim {
+	case "jti":
+		return pattern(handle)("", value, s)
+	case "exp":
+		return between(value, s.began, s.began.AddDate(1, 0, 0))
+	default:
+		return authTime("", value, s)
+	}
+}
+
+// keyID: the key is published for the algorithm that the name says.
+func keyID(algorithm string, value any, s sight) error {
+	key, err := s.keys.find(value)
+	if err != nil {
+		return err
+	}
+	return equal(strings.ToLower(key.algorithm), algorithm)
+}
+
+func never(string, any, sight) error { return errors.New("the server must not say it") }
 
 func issuedAt(_ string, value any, s sight) error {
 	return between(value, s.began, s.ended)
@@ -261,85 +326,4 @@ func (s sight) at(path string) any {
 		value = members[name]
 	}
 	return value
-}
-
-// A keySet is what a JWK set says, by kid. It is read and used without the
-// library that the functions sign with: the standard library alone.
-type keySet map[string]*rsa.PublicKey
-
-func readKeySet(tree any) (keySet, error) {
-	raw, err := json.Marshal(tree)
-	if err != nil {
-		return nil, err
-	}
-	var set struct {
-		Keys []struct{ Kty, Use, Alg, Kid, N, E string }
-	}
-	if err := json.Unmarshal(raw, &set); err != nil {
-		return nil, err
-	}
-	keys := keySet{}
-	for _, k := range set.Keys {
-		n, errN := base64.RawURLEncoding.DecodeString(k.N)
-		e, errE := base64.RawURLEncoding.DecodeString(k.E)
-		if errN != nil || errE != nil || k.Kty != "RSA" || k.Alg != "RS256" || k.Use != "sig" {
-			return nil, fmt.Errorf("not an RSA key to verify RS256 with: %+v", k)
-		}
-		// RFC 7638 §3.2: the required members in lexicographic order.
-		sum := sha256.Sum256([]byte(`{"e":"` + k.E + `","kty":"RSA","n":"` + k.N + `"}`))
-		if k.Kid != base64.RawURLEncoding.EncodeToString(sum[:]) {
-			return nil, fmt.Errorf("the kid %s is not the thumbprint", k.Kid)
-		}
-		keys[k.Kid] = &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(new(big.Int).SetBytes(e).Int64())}
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("there is no key")
-	}
-	return keys, nil
-}
-
-func (k keySet) find(kid any) (*rsa.PublicKey, error) {
-	name, _ := kid.(string)
-	key, ok := k[name]
-	if !ok {
-		return nil, errors.New("the key is not published")
-	}
-	return key, nil
-}
-
-// verify checks a compact JWS (RFC 7515 §5.2) with RS256 (RFC 7518 §3.3), and
-// returns header and claims.
-func (k keySet) verify(token string) (map[string]any, error) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return nil, errors.New("not a compact JWS")
-	}
-	seen := map[string]any{}
-	for i, name := range []string{"header", "claims"} {
-		raw, err := base64.RawURLEncoding.Strict().DecodeString(parts[i])
-		if err != nil {
-			return nil, err
-		}
-		d := json.NewDecoder(strings.NewReader(string(raw)))
-		d.UseNumber()
-		var members map[string]any
-		if err := d.Decode(&members); err != nil {
-			return nil, err
-		}
-		seen[name] = members
-	}
-	header := seen["header"].(map[string]any)
-	if header["alg"] != "RS256" {
-		return nil, fmt.Errorf("alg is %v", header["alg"])
-	}
-	key, err := k.find(header["kid"])
-	if err != nil {
-		return nil, err
-	}
-	signature, err := base64.RawURLEncoding.Strict().DecodeString(parts[2])
-	if err != nil {
-		return nil, err
-	}
-	digest := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-	return seen, rsa.VerifyPKCS1v15(key, crypto.SHA256, digest[:], signature)
 }

@@ -12,6 +12,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -93,6 +94,9 @@ func describe(answer *http.Response) error {
 // found, no connection, no trusted certificate, no answer in time, a server that is
 // ill.
 func failure(address string, cause error) *Error {
+	if whole := (*url.Error)(nil); errors.As(cause, &whole) {
+		cause = whole.Err // without the address, whose query is not to be shown
+	}
 	if errors.Is(cause, errGuard) || errors.Is(cause, errAnswer) {
 		return refused(address, cause)
 	}

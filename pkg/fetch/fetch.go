@@ -205,6 +205,9 @@ func (f *Fetcher) ask(ctx context.Context, address string, known memory) memory 
 		known.body, known.fetched = body, at
 		f.keep(ctx, address, body, at, at.Add(StaleFor))
 	case failure != nil && failure.Refused:
+		if known.body != nil { // nor does it serve from the Cache any more
+			f.keep(ctx, address, nil, at, at.Add(MissAge))
+		}
 		known.body = nil
 	case known.body == nil:
 		// What other processes have got is not overwritten by what this one has not.

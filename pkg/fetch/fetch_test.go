@@ -506,11 +506,53 @@ func TestManyAtOnceAskOnce(t *testing.T) {
 
 // An error shows where, and no query: it may hold a secret.
 func TestErrorsHoldNoQuery(t *testing.T) {
+	closed := serve(t, write("application/json", document))
+	closed.Close()
 	f := &fetch.Fetcher{Now: time.Now}
-	_, err := f.Get(t.Context(), "http://example.com/keys?token=secret")
-	if err == nil || !strings.Contains(err.Error(), "http://example.com/keys ") || strings.Contains(err.Error(), "secret") {
-		t.Errorf("got %v", err)
+	here := &fetch.Fetcher{AllowLoopback: true, Now: time.Now}
+	for address, f := range map[string]*fetch.Fetcher{"http://example.com/keys": f, closed.URL + "/keys": here} {
+		_, err := f.Get(t.Context(), address+"?token=secret")
+		if err == nil || !strings.Contains(err.Error(), address+" ") || strings.Contains(err.Error(), "secret") {
+			t.Errorf("got %v", err)
+		}
 	}
+}
+
+// What its server has withdrawn does not come back from the Cache, neither when the
+// miss is forgotten nor when the server is ill.
+func TestWithdrawn(t *testing.T) {
+	var status atomic.Int64
+	status.Store(http.StatusOK)
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(int(status.Load()))
+		_, _ = w.Write([]byte(document))
+	})
+	c, kept := newClock(), &shelf{kept: map[string]entry{}}
+	f := &fetch.Fetcher{Cache: kept, Roots: roots(s), AllowLoopback: true, Now: c.Now}
+	another := &fetch.Fetcher{Cache: kept, Roots: roots(s), AllowLoopback: true, Now: c.Now}
+	step := func(what string, f *fetch.Fetcher, want string) {
+		t.Helper()
+		if _, err := f.Get(t.Context(), s.URL); kind(err) != want {
+			t.Errorf("%s: got %v, want %s", what, err, want)
+		}
+	}
+	step("first", f, "got")
+	status.Store(http.StatusNotFound)
+	c.pass(fetch.Pause)
+	if _, err := f.Refresh(t.Context(), s.URL); kind(err) != "refused" {
+		t.Errorf("refreshed: %v", err)
+	}
+	step("withdrawn", f, "refused")
+	c.pass(fetch.MissAge)
+	step("asked once more", f, "refused")
+	status.Store(http.StatusServiceUnavailable)
+	c.pass(fetch.MissAge)
+	step("and then ill", f, "unavailable")
+	step("another process", another, "unavailable")
+	status.Store(http.StatusOK)
+	c.pass(fetch.MissAge)
+	step("there again", f, "got")
 }
 
 // The clocks of two processes differ, and one may be set back.

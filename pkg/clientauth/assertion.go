@@ -16,8 +16,13 @@ import (
 	"kmint/pkg/store"
 )
 
-// maxAssertion is how long an assertion may count. Its jti is remembered for as long.
-const maxAssertion = 5 * time.Minute
+const (
+	// maxAssertion is how long an assertion may count.
+	maxAssertion = 5 * time.Minute
+	// afterwards is how much longer its jti is remembered: longer than a request may
+	// take, or one judged just before the exp could be taken just after, once more.
+	afterwards = time.Minute
+)
 
 // asserted finds the client of a client_assertion. RFC 7521 §4.2 on the client_id:
 // it "is unnecessary for client assertion authentication because the client is
@@ -70,7 +75,7 @@ func (a Authenticator) selfIssued(ctx context.Context, c Claim, method []string)
 	}
 	use := store.Use{
 		Key:   oauth.DigestOf(strings.Join([]string{"jti of an assertion", c.Client.ID, claims.ID}, "\x00")),
-		Until: claims.Expiry,
+		Until: claims.Expiry.Add(afterwards),
 	}
 	return read, []store.Use{use}, nil
 }

@@ -98,6 +98,9 @@ func (w *world) drawClient(t *rapid.T, id string) {
 			Impersonation: !oneIn(t, 4, "no impersonation"), Delegation: rapid.Bool().Draw(t, "delegation"),
 		},
 	}
+	if rapid.Bool().Draw(t, "is an API") {
+		c.ResourceServer = rapid.SampledFrom(w.named()).Draw(t, "which")
+	}
 	for _, grantType := range grantTypes {
 		if !oneIn(t, 4, "no "+grantType) {
 			c.GrantTypes = append(c.GrantTypes, grantType)

@@ -41,8 +41,7 @@ func FuzzToken(f *testing.F) {
 		f.Add(method, path, headers, body)
 	}
 	f.Fuzz(func(t *testing.T, method, path, headers string, body []byte) {
-		w := &world{memory: base.clone(), now: began}
-		w.grants, w.lookup = w.memory, w.memory
+		w := over(base.clone())
 		w.restart()
 		r := given(method, path, headers, body)
 		a := w.ask(r)
@@ -73,8 +72,7 @@ func FuzzToken(f *testing.F) {
 func TestSeeds(t *testing.T) {
 	base := fuzzWorld()
 	for _, r := range base.seeds() {
-		w := &world{memory: base.clone(), now: began}
-		w.grants, w.lookup = w.memory, w.memory
+		w := over(base.clone())
 		w.restart()
 		method, path, headers, body := taken(r)
 		if a := w.ask(given(method, path, headers, body)); a.status >= 300 {

@@ -112,6 +112,10 @@ type bound struct {
 	foreign func(api string) bool
 	// key is the thumbprint of the request's proof, "" for none.
 	key string
+	// expiry is that of the token which this one is made of, 0 for none.
+	expiry int64
+	// login is where it comes from, nil for none that is known.
+	login *login
 }
 
 // exceeds says in what an access token exceeds its bound, "" for nothing.
@@ -160,6 +164,9 @@ func (w *world) exceeds(b bound, response answer, c claim, typ string) string {
 		if list != nil && !subset(scope, list) {
 			return fmt.Sprintf("its scope %q goes beyond %q", scope, list)
 		}
+	}
+	if b.expiry > 0 && c.Expiry > b.expiry {
+		return fmt.Sprintf("it outlives the subject_token by %d s", c.Expiry-b.expiry)
 	}
 	if excess := w.beyondPolicy(b, apis, scope); excess != "" {
 		return excess

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"runtime"
 	"strings"
 	"sync"
@@ -22,6 +23,10 @@ type defect struct {
 	spend  func(m *memory, s store.Spend) (store.Grant, error)
 	rotate func(m *memory, r store.Rotation) (store.Grant, error)
 	api    func(a store.API) store.API
+	// uses says that what was used is forgotten; ends, that what was ended is.
+	uses, ends bool
+	// asks changes requests.
+	asks func(r *http.Request)
 }
 
 func (d defect) SpendCode(ctx context.Context, s store.Spend) (store.Grant, error) {
@@ -44,6 +49,28 @@ func (d defect) API(ctx context.Context, identifier string) (store.API, error) {
 		a = d.api(a)
 	}
 	return a, err
+}
+
+func (d defect) UseOnce(ctx context.Context, u store.Use, now time.Time) error {
+	if d.uses {
+		return nil
+	}
+	return d.memory.UseOnce(ctx, u, now)
+}
+
+func (d defect) TokenRevoked(ctx context.Context, jti string, now time.Time) (bool, error) {
+	if d.ends {
+		return false, nil
+	}
+	return d.memory.TokenRevoked(ctx, jti, now)
+}
+
+func (d defect) Grant(ctx context.Context, id string) (store.Grant, error) {
+	g, err := d.memory.Grant(ctx, id)
+	if d.ends {
+		g.Revoked = time.Time{}
+	}
+	return g, err
 }
 
 // TestPromisesCanBreak plants defects, one at a time, and wants each to be found,
@@ -102,7 +129,7 @@ func TestPromisesCanBreak(t *testing.T) {
 				g, err := m.RotateRefreshToken(ctx, r)
 				return g, unrevoked(m, r.GrantID, err)
 			},
-		}, "the grant is revoked"},
+		}, "grant is revoked"},
 		"a code has no end": {defect{spend: func(m *memory, s store.Spend) (store.Grant, error) {
 			s.Now = began
 			return m.SpendCode(ctx, s)
@@ -133,7 +160,7 @@ func TestPromisesCanBreak(t *testing.T) {
 				r.Key = "any"
 			}
 			return m.RotateRefreshToken(ctx, r)
-		}}, "is not that of the token's client and key"},
+		}}, "is not that of the token's client and key|is not bound"},
 		"nothing is bound": {defect{spend: func(m *memory, s store.Spend) (store.Grant, error) {
 			s.Bind = ""
 			return m.SpendCode(ctx, s)
@@ -142,6 +169,16 @@ func TestPromisesCanBreak(t *testing.T) {
 			r.Now = began
 			return m.RotateRefreshToken(ctx, r)
 		}}, "the grant has ended|lay unused"},
+		"a proof is good twice":        {defect{uses: true}, "a proof was used twice"},
+		"a revoked token still counts": {defect{ends: true}, "is revoked"},
+		"proofs are not looked at": {defect{asks: func(r *http.Request) {
+			r.Header.Del("DPoP")
+		}}, "it is bound to"},
+		"any proof will do": {defect{asks: func(r *http.Request) {
+			if r.Header.Get("DPoP") != "" {
+				r.Header.Set("DPoP", provers[0].proof(r.Method, strings.TrimSuffix(issuer, "/")+r.URL.Path, began, ""))
+			}
+		}}, "it is bound to|is not that of"},
 		"a fault for a refusal": {defect{spend: func(m *memory, s store.Spend) (store.Grant, error) {
 			g, err := m.SpendCode(ctx, s)
 			if errors.Is(err, store.ErrOtherClient) {
@@ -153,7 +190,10 @@ func TestPromisesCanBreak(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			plant := func(w *world) {
 				tt.memory = w.memory
-				w.grants, w.lookup = tt.defect, tt.defect
+				w.grants, w.lookup, w.once, w.ends, w.kept = tt.defect, tt.defect, tt.defect, tt.defect, tt.defect
+				if tt.asks != nil {
+					w.asks = tt.asks
+				}
 			}
 			found := findings{name: t.Name()}
 			found.check(promises(plant, map[string]int{}))

@@ -26,6 +26,8 @@ func TestPromises(t *testing.T) {
 	for _, what := range []string{
 		"client_credentials", "client_credentials with a proof", "authorization_code", "authorization_code with a proof",
 		"refresh_token", "refresh_token with a proof", "code used again", "old refresh token used again", "proof used again",
+		"password", oauth.TokenExchange, oauth.TokenExchange + " with a proof", "refresh token that was exchanged for", "refresh token revoked",
+		"access token revoked", "active token", "inactive token",
 	} {
 		if seen[what] == 0 {
 			t.Errorf("in no history there was a %s", what)
@@ -51,6 +53,11 @@ func promises(plant func(*world), seen map[string]int) func(t *rapid.T) {
 			"refresh twice":                h.refreshTwice,
 			"log in and exchange the code": h.both,
 			"use a proof again":            h.proofAgain,
+			"ask with a password":          h.password,
+			"exchange a token":             h.exchangeToken,
+			"exchange a token again":       h.exchangeToken,
+			"revoke":                       h.revoke,
+			"introspect":                   h.introspect,
 			"time passes":                  h.later,
 			"the owner changes an API":     h.changeAPI,
 			"the owner ends logins":        h.end,
@@ -63,6 +70,7 @@ type history struct {
 	*world
 	logins []*login
 	tokens []*refreshToken
+	access []*accessToken
 	seen   map[string]int
 }
 
@@ -128,6 +136,10 @@ func (h *history) mint(t *rapid.T, b bound, a answer) claim {
 	if excess := h.exceeds(b, a, c, typ); excess != "" {
 		t.Fatalf("the access token: %s\n%v", excess, all)
 	}
+	if b.login != nil && c.GrantID != b.login.ID { // an exchange may have made one of its own
+		b.login = nil
+	}
+	h.access = append(h.access, &accessToken{claim: c, text: a.text("access_token"), person: b.person, subject: b.subject, login: b.login})
 	return c
 }
 
@@ -283,10 +295,7 @@ func (h *history) exchange(t *rapid.T, l *login) {
 		l.key = "" // RFC 9449 §5: a confidential client may change its key
 	}
 	h.person(t, l, f, a, asked, targets)
-	if text := a.text("refresh_token"); text != "" {
-		l.current, l.idle = text, h.now.Add(time.Duration(f.client.Refresh.IdleLifetime)*time.Second)
-		h.tokens = append(h.tokens, &refreshToken{l, text})
-	}
+	h.first(l, f, a)
 }
 
 // person judges tokens that speak for a person.
@@ -299,7 +308,7 @@ func (h *history) person(t *rapid.T, l *login, f form, a answer, asked, targets 
 	}
 	b := bound{
 		client: f.client, subject: l.Subject, person: true,
-		scope: l.Scope, asked: asked, audience: l.Audience, targets: targets, key: thumbprint(f.prover),
+		scope: l.Scope, asked: asked, audience: l.Audience, targets: targets, key: thumbprint(f.prover), login: l,
 	}
 	c := h.mint(t, b, a)
 	held := slices.ContainsFunc(c.scope(), func(v string) bool { return v == oauth.OfflineAccess || v == oauth.OnlineAccess })

@@ -90,16 +90,24 @@ type world struct {
 	// Those that a planted defect may stand before.
 	grants store.Grants
 	lookup store.APIs
+	once   store.Uses
+	ends   store.RevokedTokens
+	kept   store.GrantReader
+	asks   func(*http.Request)
 
 	now     time.Time
 	log     bytes.Buffer
 	handler http.Handler
 }
 
+// over is the world over a store.
+func over(m *memory) *world {
+	return &world{memory: m, grants: m, lookup: m, once: m, ends: m, kept: m, asks: func(*http.Request) {}, now: began}
+}
+
 // newWorld makes one without clients.
 func newWorld() *world {
-	w := &world{memory: newMemory(), now: began}
-	w.grants, w.lookup = w.memory, w.memory
+	w := over(newMemory())
 	for _, algorithm := range jwt.Algorithms() {
 		reference := localkey.References()[algorithm]
 		public, err := signing.PublicKey(context.Background(), reference)
@@ -122,8 +130,8 @@ func (w *world) function() http.Handler {
 		Issuer: issuer, TokenPath: tokenPath,
 		Clients: w.memory, APIs: w.lookup, Settings: w.memory, Issuers: w.memory, Registry: w.memory,
 		Users: w.memory, Logins: w.memory, Attempts: w.memory, Sessions: w.memory,
-		Codes: w.memory, Grants: w.grants, Kept: w.memory, Uses: w.memory,
-		Revocations: w.memory, Revoked: w.memory, Opaque: w.memory, Documents: w.memory,
+		Codes: w.memory, Grants: w.grants, Kept: w.kept, Uses: w.once,
+		Revocations: w.memory, Revoked: w.ends, Opaque: w.memory, Documents: w.memory,
 		MAC: signing, Vault: signing, PrivateKey: signing,
 		Now: func() time.Time { return w.now }, Log: slog.New(slog.NewJSONHandler(&w.log, nil)),
 	}.Handler()
@@ -148,6 +156,7 @@ func (a answer) text(member string) string {
 func (w *world) ask(r *http.Request) answer {
 	recorder := httptest.NewRecorder()
 	w.log.Reset()
+	w.asks(r)
 	w.handler.ServeHTTP(recorder, r)
 	a := answer{status: recorder.Code, header: recorder.Header(), raw: recorder.Body.String()}
 	_ = json.Unmarshal([]byte(a.raw), &a.body) // whether it is JSON is for the caller to find

@@ -81,6 +81,13 @@ func Read(token string, algorithms []string) (Unproven, error) {
 		return Unproven{}, fmt.Errorf("jwt: %w", err)
 	}
 	header := jws.Signatures[0].Protected
+	// RFC 7515 §4.1.11: a list that is critical "MUST NOT be the empty list", and what it
+	// names has to be understood. RFC 7797 §7: "JWTs MUST NOT use b64 with a false value".
+	for _, name := range []jose.HeaderKey{"crit", "b64"} {
+		if _, asks := header.ExtraHeaders[name]; asks {
+			return Unproven{}, fmt.Errorf("jwt: its header asks for what is not supported by %s", name)
+		}
+	}
 	typ := ""
 	if value, set := header.ExtraHeaders[jose.HeaderType]; set {
 		text, ok := value.(string)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"kmint/pkg/jwt"
@@ -60,7 +59,7 @@ func (t AccessToken) Machine() bool {
 // Party is whom the token speaks for: a person's sub, or a client_id.
 func (t AccessToken) Party() string {
 	if t.Machine() {
-		return strings.TrimSuffix(t.Subject, machine)
+		return t.ClientID
 	}
 	return t.Subject
 }

@@ -161,11 +161,21 @@ func bounded(all ...map[string]any) (map[string]any, error) {
 	return kept, nil
 }
 
-// visible keeps, of claims about a person, what an ID token for the scope may say.
-func visible(claims map[string]any, scope oauth.Scope) (map[string]any, error) {
+// visible keeps, of claims about a person, what an ID token for the scope may say, and
+// what the claims request asks for.
+func visible(claims map[string]any, scope oauth.Scope, asked string) (map[string]any, error) {
 	kept, err := bounded(claims)
 	if err != nil {
 		return nil, err
+	}
+	request, err := ParseClaimsRequest(asked)
+	if err != nil {
+		return nil, err
+	}
+	for name := range request.IDToken {
+		if v, ok := claims[name]; ok && standard(name) {
+			kept[name] = v
+		}
 	}
 	for _, value := range scope {
 		for _, name := range scopeClaims[value] {

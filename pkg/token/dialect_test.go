@@ -291,6 +291,29 @@ func TestOneKindOfTokenIsNeverTakenForTheOther(t *testing.T) {
 	}
 }
 
+// Of a machine's token the client is the party, whatever it is called and whoever
+// else is called alike.
+func TestParty(t *testing.T) {
+	for _, tt := range []struct {
+		subject, client string
+		login           int64
+		want            string
+	}{
+		{"c", "c", 0, "c"},
+		{"c@clients", "c", 0, "c"},
+		{"c@clients", "c@clients", 0, "c@clients"},
+		{"c@clients@clients", "c@clients", 0, "c@clients"},
+		{"c@clients", "other", 0, "c@clients"},
+		{"c@clients", "c", 1, "c@clients"},
+		{"u", "c", 1, "u"},
+	} {
+		got := token.AccessToken{Subject: tt.subject, ClientID: tt.client, AuthTime: tt.login}.Party()
+		if got != tt.want {
+			t.Errorf("%s of %s: %s", tt.subject, tt.client, got)
+		}
+	}
+}
+
 func TestForeignTokens(t *testing.T) {
 	m := newMint(t)
 	sign := func(by jwt.Signer, typ string, change ...any) oauth.Secret {

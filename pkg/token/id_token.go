@@ -4,6 +4,8 @@ package token
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"maps"
 	"time"
 
@@ -29,9 +31,25 @@ type IDToken struct {
 	Actor map[string]any `json:"act"`
 }
 
-// id mints the ID token.
-func (i Issuer) id(ctx context.Context, iss string, a Authorization, person map[string]any, now time.Time) (string, error) {
-	return jwt.Sign(ctx, i.Signer, jwt.Choice{Algorithm: a.IDTokenAlgorithm}, jwt.TypIDToken, idToken(iss, a, person, now))
+// id mints the ID token. beside is the access token that leaves beside it by the
+// authorization endpoint, "" for none.
+func (i Issuer) id(ctx context.Context, iss string, a Authorization, person map[string]any, beside string, now time.Time) (string, error) {
+	claims := idToken(iss, a, person, now)
+	if beside != "" {
+		claims["at_hash"] = halfHash(beside)
+	}
+	if a.Code != "" {
+		claims["c_hash"] = halfHash(a.Code.Reveal())
+	}
+	return jwt.Sign(ctx, i.Signer, jwt.Choice{Algorithm: a.IDTokenAlgorithm}, jwt.TypIDToken, claims)
+}
+
+// halfHash is "the base64url encoding of the left-most half of the hash of the octets
+// of the ASCII representation" (OpenID Connect Core 1.0 §3.3.2.11). The hash is that
+// of the alg, which is SHA-256 in all that we sign with (jwt.Algorithms).
+func halfHash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
 }
 
 func idToken(iss string, a Authorization, person map[string]any, now time.Time) map[string]any {

@@ -53,6 +53,11 @@ type Authorization struct {
 	Format Format
 	// IDTokenAlgorithm is the JWS alg of the ID token, "" for RS256.
 	IDTokenAlgorithm string
+	// Front says that the tokens leave by the authorization endpoint, so that the ID
+	// token holds the hash of what leaves beside it: of the access token, and of Code,
+	// "" for none.
+	Front bool
+	Code  oauth.Secret
 }
 
 // A Format is what an access token looks like, and how long it lives.
@@ -70,6 +75,8 @@ type Person struct {
 	// SessionID is the sid. Online says that the tokens end with the session.
 	SessionID string
 	Online    bool
+	// Asked is the claims parameter of the authorization request, "" for none.
+	Asked string
 	// Facts returns what the tokens show of the person. It may read a store; the
 	// access token is signed meanwhile, unless it Waits for what it is to show.
 	Facts func(ctx context.Context) (Facts, error)
@@ -93,7 +100,8 @@ type Issuer struct {
 }
 
 // Issue mints the access token and, with openid, the ID token, side by side. The
-// optional at_hash is left out, so neither has to wait for the other. Where Only
+// optional at_hash is left out, so neither has to wait for the other; it is not
+// optional in Front, where the ID token comes second. Where Only
 // one is wanted, it is the access_token of the response, whatever its type (RFC
 // 8693 §2.2.1); a refresh token is the caller's to add.
 func (i Issuer) Issue(ctx context.Context, a Authorization) (oauth.TokenResponse, error) {
@@ -106,6 +114,7 @@ func (i Issuer) Issue(ctx context.Context, a Authorization) (oauth.TokenResponse
 	}
 	now := i.Now()
 	var accessToken, idToken string
+	signed := make(chan struct{})
 	access := func(ctx context.Context, facts Facts) error {
 		if !a.wantsAccess() {
 			return nil
@@ -114,16 +123,29 @@ func (i Issuer) Issue(ctx context.Context, a Authorization) (oauth.TokenResponse
 		if err == nil {
 			accessToken, err = i.access(ctx, iss, a, custom, now)
 		}
+		if err == nil {
+			close(signed)
+		}
 		return err
 	}
 	id := func(ctx context.Context, facts Facts) error {
 		if !a.wantsID() {
 			return nil
 		}
-		person, err := visible(facts.IDToken, a.Scope)
-		if err == nil {
-			idToken, err = i.id(ctx, iss, a, person, now)
+		person, err := visible(facts.IDToken, a.Scope, a.Person.Asked)
+		if err != nil {
+			return err
 		}
+		var beside string
+		if a.Front && a.wantsAccess() {
+			select {
+			case <-signed:
+				beside = accessToken
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		idToken, err = i.id(ctx, iss, a, person, beside, now)
 		return err
 	}
 	work, ctx := errgroup.WithContext(ctx)

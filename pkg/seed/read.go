@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
@@ -117,6 +118,11 @@ func (p *Problems) together(s Seed) {
 			p.add(path+".username", "another user has it; the case of letters and the form of characters make no difference")
 		}
 		subjects[u.Subject], names[name] = true, true
+		// RFC 9068 §5: where a client acts in its own name its client_id is the sub, and
+		// nothing else may look like that. Auth0's dialect writes it with a suffix.
+		if u.Subject != "" && (clients[u.Subject] || clients[strings.TrimSuffix(u.Subject, "@clients")]) {
+			p.add(path+".sub", "it is also a client_id: the person could be taken for the client")
+		}
 	}
 	p.settingsTogether(s, apis)
 }
@@ -143,6 +149,13 @@ func (p *Problems) settingsTogether(s Seed, apis map[string]store.API) {
 	for i, rule := range settings.Claims {
 		if rule.Scope != "" && !known.Has(rule.Scope) {
 			p.add(index("server.claims", i)+".scope", "no API of this file has the scope %q, and it is not reserved", rule.Scope)
+		}
+	}
+	for i, t := range settings.TrustedIssuers {
+		for _, c := range s.Clients {
+			if t.SubjectPrefix != "" && strings.HasPrefix(c.ID, t.SubjectPrefix) {
+				p.add(index("server.trusted_issuers", i)+".subject_prefix", "the client_id %q begins with it: somebody of the issuer could be taken for the client (RFC 9068 §5)", c.ID)
+			}
 		}
 	}
 }

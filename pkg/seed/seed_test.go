@@ -117,10 +117,11 @@ func TestDefaults(t *testing.T) {
 // Each mistake stands in a file that is right but for it.
 func TestRefused(t *testing.T) {
 	const (
-		api    = `"identifier": "https://api.example/", "scopes": {"read": "Read"}`
-		web    = `"client_id": "app", "client_secret": "0123456789abcdef0123456789abcdef", "redirect_uris": ["https://app.example/cb"], "first_party": true`
-		user   = `"sub": "u1", "username": "anna"`
-		secret = `"client_secret": "0123456789abcdef0123456789abcdef"`
+		api     = `"identifier": "https://api.example/", "scopes": {"read": "Read"}`
+		web     = `"client_id": "app", "client_secret": "0123456789abcdef0123456789abcdef", "redirect_uris": ["https://app.example/cb"], "first_party": true`
+		user    = `"sub": "u1", "username": "anna"`
+		service = `"client_id": "service", "client_secret": "0123456789abcdef0123456789abcdef", "grant_types": ["client_credentials"]`
+		secret  = `"client_secret": "0123456789abcdef0123456789abcdef"`
 	)
 	a := func(members string) string { return `{"apis": [{` + members + `}]}` }
 	c := func(members string) string { return `{"apis": [{` + api + `}], "clients": [{` + members + `}]}` }
@@ -186,6 +187,9 @@ func TestRefused(t *testing.T) {
 		{"user without username", u(`"sub": "u1"`), "users[0]: it has no username"},
 		{"two users of one sub", u(user + `}, {"sub": "u1", "username": "berta"`), "users[1].sub: another user has it"},
 		{"two users of one name", u(user + `}, {"sub": "u2", "username": " Ａnna "`), "users[1].username: another user has it; the case of letters and the form of characters make no difference"},
+		{"sub of a client", `{"clients": [{` + service + `}], "users": [{"sub": "service", "username": "anna"}]}`, "users[0].sub: it is also a client_id: the person could be taken for the client"},
+		{"sub of a client, as Auth0 writes it", `{"clients": [{` + service + `}], "users": [{"sub": "service@clients", "username": "anna"}]}`, "users[0].sub: it is also a client_id: the person could be taken for the client"},
+		{"client_id that a trusted issuer can name", `{"server": {"trusted_issuers": [{"issuer": "https://a.example/", "subject_prefix": "ser"}]}, "clients": [{` + service + `}]}`, `server.trusted_issuers[0].subject_prefix: the client_id "service" begins with it: somebody of the issuer could be taken for the client (RFC 9068 §5)`},
 		{"username of space", u(`"sub": "u1", "username": "  "`), "users[0].username: it is nothing but space"},
 		{"empty password", u(user + `, "password": ""`), "users[0].password: it is empty; leave it out"},
 		{"name", u(user + `, "name": 1`), "users[0].name: it is a number, not a string"},
@@ -399,6 +403,8 @@ func TestWriteRefused(t *testing.T) {
 		{"userinfo", `{"apis": [{"identifier": "https://issuer.example/userinfo"}]}`, "apis[0].identifier: it is the userinfo endpoint"},
 		{"client in the store", `{"apis": [{"identifier": "demo-web"}]}`, "apis[0].identifier: it is also the client_id of a client in the store"},
 		{"API in the store", `{"clients": [{"client_id": "https://orders.example.com/", "client_secret": "0123456789abcdef0123456789abcdef", "grant_types": ["client_credentials"]}]}`, "clients[0].client_id: it is also the identifier of an API in the store"},
+		{"sub in the store", `{"clients": [{"client_id": "demo-user", "client_secret": "0123456789abcdef0123456789abcdef", "grant_types": ["client_credentials"]}]}`, "clients[0].client_id: it is also the sub of a user in the store"},
+		{"client of a sub in the store", `{"users": [{"sub": "demo-web", "username": "x"}]}`, "users[0].sub: it is also the client_id of a client in the store"},
 		{"user in the store", `{"users": [{"sub": "other", "username": "DEMO"}]}`, `users[0].username: it is the login name of another user in the store, whose sub is "demo-user"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -260,6 +260,12 @@ func (s Seed) fits(ctx context.Context, w Writers) error {
 		case !errors.Is(err, store.ErrNotFound):
 			return fmt.Errorf("seed: %w", err)
 		}
+		switch _, err := w.Users.User(ctx, client.ID); {
+		case err == nil:
+			problems.add(at, "it is also the sub of a user in the store")
+		case !errors.Is(err, store.ErrNotFound):
+			return fmt.Errorf("seed: %w", err)
+		}
 	}
 	for i, t := range s.set().TrustedIssuers {
 		// Our own tokens have rules of their own.
@@ -275,6 +281,12 @@ func (s Seed) fits(ctx context.Context, w Writers) error {
 			return fmt.Errorf("seed: %w", err)
 		case subject != user.Subject:
 			problems.add(index("users", i)+".username", "it is the login name of another user in the store, whose sub is %q", subject)
+		}
+		switch _, err := w.Clients.Client(ctx, user.Subject); {
+		case err == nil:
+			problems.add(index("users", i)+".sub", "it is also the client_id of a client in the store")
+		case !errors.Is(err, store.ErrNotFound):
+			return fmt.Errorf("seed: %w", err)
 		}
 	}
 	return problems.err()

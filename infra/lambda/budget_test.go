@@ -172,6 +172,9 @@ var budgets = map[string]cost{
 	"token/exchange_other_audience":            {},
 	"token/exchange_not_allowed":               {},
 	"token/exchange_delegation":                {trips: 2, reads: 5, signs: 1},
+	"token/exchange_nested":                    {trips: 2, reads: 5, signs: 1},
+	"token/exchange_for_id_token":              {trips: 2, reads: 4, signs: 1},
+	"token/exchange_for_refresh_token":         {},
 	"token/exchange_actor_of_others":           {},
 	"token/exchange_person":                    {trips: 2, reads: 1, signs: 1},
 	"token/exchange_person_replayed_elsewhere": {},
@@ -209,6 +212,11 @@ var budgets = map[string]cost{
 	"token/revoke_json":                {trips: 1, writes: 1},
 	"token/introspect_revoked_bound":   {trips: 1, reads: 3},
 	"token/revoke_preflight":           {},
+
+	// The session that was is deleted beside the new one.
+	"authorize/login_again":            {trips: 5, reads: 2, writes: 5},
+	"token/online_refresh_token_ended": {trips: 2, reads: 2, writes: 1},
+	"token/introspect_ended_session":   {trips: 1, reads: 4},
 }
 
 // TestBudgets runs the script twice against handlers in this process, whose

@@ -146,7 +146,10 @@ var script = [][2]string{
 	{"token/exchange_other_audience"},
 	{"token/exchange_not_allowed"},
 	{"token/exchange_delegation", "delegated"},
+	{"token/exchange_nested", "nested"},
 	{"token/exchange_actor_of_others"},
+	{"token/exchange_for_id_token", "onward"},
+	{"token/exchange_for_refresh_token"},
 	{"token/exchange_person", "person"},
 	{"token/exchange_person_replayed_elsewhere"},
 	{"token/exchange_bound", "onward_bound"},
@@ -182,6 +185,11 @@ var script = [][2]string{
 	{"token/revoke_json"},
 	{"token/introspect_revoked_bound"},
 	{"token/revoke_preflight"},
+
+	// Whoever logs in again ends the session that was, and what was to end with it.
+	{"authorize/login_again", "again"},
+	{"token/online_refresh_token_ended"},
+	{"token/introspect_ended_session"},
 }
 
 // rewrite is the environment variable by which golden files are written anew.

@@ -164,7 +164,7 @@ var places = []place{
 	at(`.*:response\.cookies\.\d+`, `^__Host-kmint_login=([^;]+)`, "login_cookie"),
 	at(`.*:response\.cookies\.\d+`, `^__Host-kmint_session=([^;]+)`, "session"),
 	at(`.*:tokens\.\w+\.header\.kid`, "", "kid"),
-	at(`token/exchange.*:response\.body\.expires_in`, "", "expires_in"),
+	at(`token/exchange(?:_old_secret|_delegation|_nested|_person|_bound)?:response\.body\.expires_in`, "", "expires_in"),
 	at(`token/introspect.*:response\.body\.(exp|iat|jti|auth_time)`, "", "told.${1}"),
 	at(`.*:response\.headers\.Dpop-Nonce`, "", "nonce"),
 	at(`.*:(?:response\.body|tokens\.\w+\.claims)\.cnf\.jkt`, "", "thumbprint."),

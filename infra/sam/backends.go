@@ -72,14 +72,17 @@ func startBackends(ctx context.Context, root string) (_ *backends, err error) {
 	go func() { _ = server.Serve(listener) }()
 	b.KMS, b.stops = "http://"+listener.Addr().String(), append(b.stops, server.Close)
 
-	seed := exec.CommandContext(ctx, "go", "run", "./infra/kmint", "import",
-		"--config-table", b.Tables.Config, "--users-table", b.Tables.Users,
-		"--signing-key", signingKey, "--ps256-key", ps256Key, "--es256-key", es256Key, "--secrets-key", b.SecretsKey, "--issuer", issuer, "--seed", "infra/examples/seed.json")
-	seed.Dir = root
-	seed.Env = append(os.Environ(), "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
-		"AWS_ENDPOINT_URL_DYNAMODB="+b.DynamoDB, "AWS_ENDPOINT_URL_KMS="+b.KMS)
-	if out, err := seed.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("kmint import: %w: %s", err, out)
+	for _, file := range []string{"seed.json", "full.json"} {
+		seed := exec.CommandContext(ctx, "go", "run", "./infra/kmint", "import",
+			"--config-table", b.Tables.Config, "--users-table", b.Tables.Users,
+			"--signing-key", signingKey, "--ps256-key", ps256Key, "--es256-key", es256Key, "--secrets-key", b.SecretsKey,
+			"--issuer", issuer, "--seed", "infra/examples/"+file)
+		seed.Dir = root
+		seed.Env = append(os.Environ(), "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
+			"AWS_ENDPOINT_URL_DYNAMODB="+b.DynamoDB, "AWS_ENDPOINT_URL_KMS="+b.KMS)
+		if out, err := seed.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("kmint import: %w: %s", err, out)
+		}
 	}
 	return b, nil
 }

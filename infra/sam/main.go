@@ -52,7 +52,7 @@ func run(ctx context.Context, out, errs io.Writer) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(out, `
-DynamoDB Local and the KMS test server are up, seeded from infra/examples/seed.json.
+DynamoDB Local and the KMS test server are up, seeded from infra/examples.
 In another terminal, in this folder, one function once:
 
   %s

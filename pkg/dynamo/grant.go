@@ -107,13 +107,20 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r store.Rotation) (store
 	}
 	m.condition = and("#client_id = :client_id", "#family = :family", proven,
 		"attribute_not_exists(#revoked)", notUndone, "#current = :presented", "#end > :now", "#idle_expires > :now")
+	bind := ""
+	if r.Bind != "" {
+		bind, m.values[":bind"] = ", #refresh_key = :bind", text(r.Bind)
+	}
+	if r.Bind == store.AnyKey {
+		bind = ", #refresh_key = if_not_exists(#refresh_key, :bind)"
+	}
 	if r.Static {
 		// Whoever carries it out once more, late or not, leaves the same token.
-		m.changes = "SET #idle_expires = :idle REMOVE #claims, #access_claims"
+		m.changes = "SET #idle_expires = :idle" + bind + " REMOVE #claims, #access_claims, #previous, #reopened"
 		return s.decide(ctx, m)
 	}
 	m.changes = "SET #previous = :presented, #current = :next, #salt = :salt, #generation = #generation + :one," +
-		" #rotated = :now, #idle_expires = :idle, #by = :by REMOVE #reopened, #claims, #access_claims"
+		" #rotated = :now, #idle_expires = :idle, #by = :by" + bind + " REMOVE #reopened, #claims, #access_claims"
 	m.values[":next"], m.values[":salt"], m.values[":one"] = text(string(r.Next)), text(r.Salt), number(1)
 	m.undo = s.ReopenRotation
 	return s.decide(ctx, m)
@@ -362,6 +369,8 @@ func grantItem(g store.Grant) (item, error) {
 	if err := errors.Join(it.setClaims("claims", g.Claims), it.setClaims("access_claims", g.AccessClaims)); err != nil {
 		return nil, fmt.Errorf("dynamo: grant %s: %w", g.ID, err)
 	}
+	it.setText("asked", g.Asked)
+	it.setFlag("front", g.Front)
 	it.setText("code_key", g.CodeKey)
 	it.setText("refresh_key", g.RefreshKey)
 	it.setTime("created", g.Created)
@@ -409,6 +418,8 @@ func readGrant(it item) (store.Grant, error) {
 		Online:       it.flag("online"),
 		Claims:       claims,
 		AccessClaims: accessClaims,
+		Asked:        it.text("asked"),
+		Front:        it.flag("front"),
 		CodeKey:      it.text("code_key"),
 		RefreshKey:   it.text("refresh_key"),
 		Created:      it.time("created"),

@@ -91,8 +91,9 @@ func narrowed(claims map[string]any, rules []store.ClaimRule, scope oauth.Scope)
 	return kept
 }
 
-// bind is what a refresh token of this request is bound to. RFC 9449 §5: "refresh
-// tokens MUST be bound to the respective public key" where the client is public; a
+// bind is what a refresh token of this request is bound to, the first or a later
+// one. RFC 9449 §5: one that is issued "to a public client that presents a valid DPoP
+// proof at the token endpoint [...] MUST be bound to the respective public key"; a
 // confidential one may change its key, but needs one.
 func bind(r Request) string {
 	if r.Key == "" || r.Client.Public() {
@@ -121,6 +122,7 @@ func authorization(grant store.Grant, asked oauth.Scope, audience []string) toke
 			Nonce:     grant.Nonce,
 			SessionID: grant.SessionID,
 			Online:    grant.Online,
+			Asked:     grant.Asked,
 		},
 	}
 }

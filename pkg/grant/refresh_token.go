@@ -63,6 +63,7 @@ func (g RefreshToken) Authorize(ctx context.Context, r Request) (Result, error) 
 		Salt:      salt,
 		Static:    !policy.Rotates(r.Client),
 		Key:       r.Key,
+		Bind:      bind(r),
 		Scope:     asked,
 		Audience:  r.Audience,
 		Now:       g.Now(),
@@ -125,7 +126,13 @@ func (g RefreshToken) facts(grant store.Grant, r Request, scope oauth.Scope) fun
 		case user.Ended(grant.AuthTime):
 			return token.Facts{}, refreshRefused(errors.New("the login was ended"))
 		}
-		return token.FactsOf(user, r.Client, r.Settings.Claims, scope), nil
+		request, err := token.ParseClaimsRequest(grant.Asked)
+		if err != nil {
+			return token.Facts{}, fmt.Errorf("grant: %w", err)
+		}
+		facts := token.FactsOf(user, r.Client, r.Settings.Claims, scope)
+		facts.IDToken = request.IDTokenClaims(user, facts.IDToken)
+		return facts, nil
 	}
 }
 

@@ -166,6 +166,38 @@ func TestNoMoreRotationWithinTheLeeway(t *testing.T) {
 	}
 }
 
+// RFC 9449 §5 speaks of every refresh token that is issued: once a proof came with
+// one, the next needs a proof.
+func TestARefreshThatBinds(t *testing.T) {
+	h := open(t)
+	k, other := h.key(), h.key()
+	for client, byOther := range map[string]oauth.Code{"spa": oauth.InvalidDPoPProof, "app": ""} {
+		first := h.ok(h.exchange(client, h.code(client)))
+		again := from(client, "grant_type", oauth.RefreshToken, "refresh_token")
+		second := h.ok(h.by(k, append(again, first.RefreshToken)...))
+		h.want(h.refresh(client, second.RefreshToken), 400, oauth.InvalidDPoPProof)
+		h.want(h.swap("app", second.RefreshToken, oauth.RefreshTokenType), 400, map[bool]oauth.Code{true: oauth.InvalidDPoPProof, false: oauth.InvalidRequest}[client == "app"])
+		third := h.ok(h.by(k, append(again, second.RefreshToken)...))
+		if got := h.by(other, append(again, third.RefreshToken)...); got.Error != byOther {
+			t.Errorf("%s by another key: %d %s", client, got.status, got.Error)
+		}
+	}
+	// A client that becomes public needs the key that it comes with.
+	first := h.ok(h.by(k, from("app", "grant_type", oauth.AuthorizationCode, "code", h.code("app"), "code_verifier", verifier)...))
+	h.change("app", func(c *store.Client) { c.AuthMethod, c.SecretDigests = oauth.None, nil })
+	again := []string{"client_id", "app", "grant_type", oauth.RefreshToken, "refresh_token"}
+	second := h.ok(h.by(k, append(again, first.RefreshToken)...))
+	h.want(h.by(other, append(again, second.RefreshToken)...), 400, oauth.InvalidDPoPProof)
+	// One whose tokens are bound from now on need not rotate: by then they are.
+	first = h.ok(h.exchange("spa", h.code("spa")))
+	h.change("spa", func(c *store.Client) { c.DPoPBound, c.Refresh.NonRotating = true, true })
+	again = from("spa", "grant_type", oauth.RefreshToken, "refresh_token", first.RefreshToken)
+	if kept := h.ok(h.by(k, again...)); kept.RefreshToken != first.RefreshToken {
+		t.Error("it has rotated")
+	}
+	h.want(h.by(other, again...), 400, oauth.InvalidDPoPProof)
+}
+
 // RFC 8707 §2.2: what is named is within what was granted, and its scope alone is
 // what the token has.
 func TestNarrowingByResource(t *testing.T) {

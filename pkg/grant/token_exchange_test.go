@@ -176,6 +176,22 @@ func TestExchangeOfAnOldRefreshToken(t *testing.T) {
 	h.want(h.refresh("spa", second.RefreshToken), 400, oauth.InvalidGrant)
 }
 
+// An exchange uses the refresh token: within leeway the one before is as good as it
+// was, until then.
+func TestExchangeWithinTheLeeway(t *testing.T) {
+	h := open(t)
+	h.change("app", func(c *store.Client) { c.Refresh.Leeway = 600 })
+	first := h.tokens("app")
+	second := h.ok(h.refresh("app", first.RefreshToken))
+	h.ok(h.swap("app", first.RefreshToken, oauth.RefreshTokenType))
+	if again := h.ok(h.refresh("app", first.RefreshToken)); again.RefreshToken != second.RefreshToken {
+		t.Error("not the successor")
+	}
+	h.ok(h.swap("app", second.RefreshToken, oauth.RefreshTokenType))
+	h.want(h.refresh("app", first.RefreshToken), 400, oauth.InvalidGrant)
+	h.want(h.refresh("app", second.RefreshToken), 400, oauth.InvalidGrant)
+}
+
 // No token lives longer than the one that it was made of, however often.
 func TestExchangeGivesNoTime(t *testing.T) {
 	h := open(t)

@@ -53,6 +53,12 @@ type Grant struct {
 	// ID token and access token show, removed by the first rotation.
 	Claims       map[string]any
 	AccessClaims map[string]any
+	// Asked is the claims parameter of the authorization request (OpenID Connect Core
+	// 1.0 §5.5), "" for none.
+	Asked string
+	// Front says that a token left the authorization endpoint beside the code: the
+	// grant is kept for it, whatever becomes of the code.
+	Front bool
 	// CodeKey is the dpop_jkt of the authorization request (RFC 9449 §10), "" for
 	// none: the code needs a proof by that key.
 	CodeKey string
@@ -152,13 +158,13 @@ const codeGrace = time.Minute
 var ErrNoEnd = errors.New("store: a grant needs CodeExpires, or Spent, and Kept")
 
 // Until is when the item may be deleted: soon after the code's expiry while that
-// is unspent, after that when it need no longer be Kept. ErrNoEnd if the grant
+// is unspent and nothing else hangs on it, after that when it need no longer be Kept. ErrNoEnd if the grant
 // does not say.
 func (g Grant) Until() (time.Time, error) {
 	switch {
 	case g.Kept.IsZero(), g.Spent.IsZero() && g.CodeExpires.IsZero():
 		return time.Time{}, ErrNoEnd
-	case g.Spent.IsZero():
+	case g.Spent.IsZero() && !g.Front:
 		return g.CodeExpires.Add(codeGrace), nil
 	default:
 		return g.Kept, nil
@@ -296,8 +302,11 @@ type Rotation struct {
 	Salt string
 	// Static keeps the token presented: Next and Salt mean nothing.
 	Static bool
-	// Key is the thumbprint of the key that the request was proven by, "" for none.
-	Key string
+	// Key is the thumbprint of the key that the request was proven by, "" for none,
+	// and Bind what the successor is to be bound to: it binds a grant that was not
+	// bound, or to AnyKey alone, and loosens none.
+	Key  string
+	Bind string
 	// Scope and Audience are bounded as in Spend.
 	Scope    oauth.Scope
 	Audience []string
@@ -364,10 +373,15 @@ func (r Rotation) sameSuccessor(g Grant) bool {
 	return g.Reopened || r.Leeway > 0 && r.Now.Before(g.Rotated.Add(r.Leeway))
 }
 
-// Apply is the grant after an allowed rotation.
+// Apply is the grant after an allowed rotation. One that keeps the token is a use
+// of it all the same: the token before yields it no more.
 func (r Rotation) Apply(g Grant) Grant {
+	if r.Bind != "" && (r.Bind != AnyKey || g.RefreshKey == "") {
+		g.RefreshKey = r.Bind
+	}
 	if r.Static {
 		g.IdleExpires, g.Claims, g.AccessClaims = r.Now.Add(r.Idle), nil, nil
+		g.Previous, g.Reopened = "", false
 		return g
 	}
 	g.Previous, g.Current, g.Salt = r.Presented, r.Next, r.Salt

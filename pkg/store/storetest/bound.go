@@ -52,6 +52,43 @@ func testBound(t *testing.T, s Stores) {
 		}
 	}
 
+	// RFC 9449 §5 speaks of every refresh token that is issued, not of the first alone.
+	for _, test := range []struct{ before, bind, after string }{
+		{"", "", ""},
+		{"", "key", "key"},
+		{"", store.AnyKey, store.AnyKey},
+		{store.AnyKey, "key", "key"},
+		{store.AnyKey, store.AnyKey, store.AnyKey},
+		{"key", store.AnyKey, "key"},
+		{"key", "", "key"},
+	} {
+		for _, static := range []bool{false, true} {
+			t.Run(fmt.Sprintf("bound to %q, then to %q, static %v", test.before, test.bind, static), func(t *testing.T) {
+				g := unspent()
+				g = spend(g).Apply(g)
+				g.RefreshKey = test.before
+				must(t, s.Codes.PutGrant(ctx, g))
+				wrong := rotate(g)
+				wrong.Key, wrong.Bind, wrong.Static, wrong.Scope = "key", test.bind, static, oauth.Scope{"email"}
+				_, err := s.Grants.RotateRefreshToken(ctx, wrong)
+				is(t, "refused", err, store.ErrScope)
+				stored(t, s, "refused", g)
+				right := wrong
+				right.Scope = nil
+				got, err := s.Grants.RotateRefreshToken(ctx, right)
+				is(t, "RotateRefreshToken", err, nil)
+				same(t, "the key", got.RefreshKey, test.after)
+				stored(t, s, "stored", right.Apply(g))
+				if test.after == "" {
+					return
+				}
+				bare := rotate(got)
+				_, err = s.Grants.RotateRefreshToken(ctx, bare)
+				is(t, "without a proof", err, store.ErrOtherKey)
+			})
+		}
+	}
+
 	t.Run("order", func(t *testing.T) {
 		g := unspent()
 		g = spend(g).Apply(g)
@@ -162,6 +199,28 @@ func testStatic(t *testing.T, s Stores) {
 		got, err := s.Grants.RotateRefreshToken(ctx, r)
 		is(t, "rotated from now on", err, nil)
 		same(t, "rotated from now on", got, r.Apply(g))
+	})
+
+	// It is a use of the successor, after which the token before yields that no more.
+	t.Run("within the leeway of a rotation, or one that was reopened", func(t *testing.T) {
+		for _, reopened := range []bool{false, true} {
+			g := refreshing(t, s)
+			before := rotate(g)
+			before.Leeway = time.Hour
+			g, err := s.Grants.RotateRefreshToken(ctx, before)
+			must(t, err)
+			if reopened {
+				must(t, s.Grants.ReopenRotation(ctx, g.ID, before.By))
+			}
+			before.By = string(digest())
+			_, err = s.Grants.RotateRefreshToken(ctx, before)
+			is(t, "while the successor is unused", err, nil)
+			g, err = s.Grants.RotateRefreshToken(ctx, static(g))
+			must(t, err)
+			_, err = s.Grants.RotateRefreshToken(ctx, before)
+			is(t, "after its use", err, store.ErrReplayed)
+			ended(t, s, "after its use", g, before.Now)
+		}
 	})
 
 	t.Run("nothing is given back", func(t *testing.T) {

@@ -44,7 +44,7 @@ func testSpendEqualsJudge(t *testing.T, s Stores) {
 }
 
 func testRotateEqualsJudge(t *testing.T, s Stores) {
-	ctx, random := t.Context(), rand.New(rand.NewPCG(seed, 1))
+	ctx, random, binds := t.Context(), rand.New(rand.NewPCG(seed, 1)), rand.New(rand.NewPCG(seed, 5))
 	seen := map[string]int{}
 	for i := range randomCases {
 		g, by := randomGrant(random)
@@ -56,6 +56,7 @@ func testRotateEqualsJudge(t *testing.T, s Stores) {
 			Now: g.Created.Add(moment(random)), By: by, Idle: time.Minute,
 			Leeway: likely(random, 0, time.Minute, time.Hour),
 			Key:    mostly(random, keyOf(g), "", "key", store.AnyKey, "other"), Static: random.IntN(4) == 0,
+			Bind: likely(binds, "", "key", "other", store.AnyKey),
 		}
 		verdict := r.Judge(g)
 		got, err := s.Grants.RotateRefreshToken(ctx, r)

@@ -42,9 +42,10 @@ type work struct {
 	next func(ctx context.Context, last map[string]any) (request, error)
 	// refused says why it cannot be measured, "" if it can.
 	refused string
-	// events is how many are measured, 0 for as many as usual.
-	events   int
-	measured []float64
+	// warm and events are how many warm a process and how many are measured, 0 for as
+	// many as usual.
+	warm, events int
+	measured     []float64
 }
 
 // A request is what a client sends.
@@ -63,7 +64,7 @@ func (b *bench) works() []*work {
 		{name: "authorization_code, 2 signatures", function: "token", bar: 1.3, next: b.code},
 		{name: "refresh_token, 2 signatures", function: "token", bar: 1.3, next: b.refresh},
 		{name: "token exchange", function: "token", next: b.exchange},
-		{name: "password (argon2id and 2 signatures)", function: "token", next: b.password, events: 20},
+		{name: "password (argon2id and 2 signatures)", function: "token", next: b.password, warm: 5, events: 20},
 		{name: "revoke", function: "token", next: b.revoke},
 		{name: "introspect", function: "token", bar: 0.40, next: b.introspect},
 		{name: "userinfo", function: "userinfo", bar: 0.40, next: b.userinfo},

@@ -1,20 +1,21 @@
 package lambda
 
 import (
-	"runtime"
-	"syscall"
+	"fmt"
+	"os"
 )
 
-// Peak is the most memory that was resident at once, in bytes, after Close; 0 where
-// the system does not say.
-func (e *Environment) Peak() int64 {
-	usage, ok := e.command.ProcessState.SysUsage().(*syscall.Rusage)
-	switch {
-	case !ok:
-		return 0
-	case runtime.GOOS == "darwin": // getrusage(2) there: "in bytes"
-		return usage.Maxrss
-	default:
-		return usage.Maxrss << 10
+// Resident is the memory that the process has resident, in bytes. Linux alone says
+// so. The most that getrusage knows of would not do: it counts what the process was
+// before it became the function, a copy of the one that started it.
+func (e *Environment) Resident() (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", e.command.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("lambda: %w", err)
 	}
+	var size, resident int64 // in pages
+	if _, err := fmt.Sscan(string(text), &size, &resident); err != nil {
+		return 0, fmt.Errorf("lambda: %w", err)
+	}
+	return resident * int64(os.Getpagesize()), nil
 }

@@ -4,13 +4,17 @@ package bolt
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 )
 
-var _ store.Sessions = (*Store)(nil)
+var (
+	_ store.Sessions       = (*Store)(nil)
+	_ store.SessionClients = (*Store)(nil)
+)
 
 func sessionKey(digest oauth.Digest) string { return "session#" + string(digest) }
 
@@ -47,6 +51,35 @@ func (s *Store) RenewSession(_ context.Context, digest oauth.Digest, idleExpires
 		session.IdleExpires = idleExpires
 		return b.put(sessionKey(digest), session, session.Expires)
 	})
+}
+
+// JoinSession adds a client.
+func (s *Store) JoinSession(_ context.Context, digest oauth.Digest, clientID string, idleExpires time.Time) error {
+	return s.update(grantsBucket, func(b items) error {
+		var session store.Session
+		if err := b.get(sessionKey(digest), &session); err != nil {
+			return err
+		}
+		if !slices.Contains(session.Clients, clientID) {
+			session.Clients = append(session.Clients, clientID)
+		}
+		session.IdleExpires = idleExpires
+		return b.put(sessionKey(digest), session, session.Expires)
+	})
+}
+
+// EndSession deletes it, and returns what it was.
+func (s *Store) EndSession(_ context.Context, digest oauth.Digest) (session store.Session, err error) {
+	err = s.update(grantsBucket, func(b items) error {
+		if err := b.get(sessionKey(digest), &session); err != nil {
+			return err
+		}
+		return b.delete(sessionKey(digest))
+	})
+	if err != nil {
+		return store.Session{}, err
+	}
+	return session, nil
 }
 
 // DeleteSession ends it.

@@ -275,6 +275,28 @@ func (s *Store) remove(ctx context.Context, key, condition string, values item) 
 	return err
 }
 
+// take deletes an item, and returns it as it was. ErrNotFound if it is gone.
+func (s *Store) take(ctx context.Context, key string) (item, error) {
+	if len(key) > maxKey {
+		return nil, store.ErrNotFound
+	}
+	var out *dynamodb.DeleteItemOutput
+	_, err := s.call(ctx, func(ctx context.Context) (err error) {
+		out, err = s.DB.DeleteItem(ctx, &dynamodb.DeleteItemInput{
+			TableName: &s.GrantsTable, Key: keyOf(key), ReturnValues: types.ReturnValueAllOld,
+		}, once)
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(out.Attributes) == 0:
+		return nil, store.ErrNotFound
+	default:
+		return out.Attributes, nil
+	}
+}
+
 // and joins conditions, leaving out the empty ones.
 func and(conditions ...string) string {
 	var b strings.Builder

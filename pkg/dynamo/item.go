@@ -46,6 +46,21 @@ func texts(list []string) types.AttributeValue {
 	return &types.AttributeValueMemberL{Value: values}
 }
 
+// setNames is a set, which two writers add to without reading it. It has no order,
+// and cannot be empty.
+func (i item) setNames(name string, list []string) {
+	if len(list) > 0 {
+		i[name] = &types.AttributeValueMemberSS{Value: list}
+	}
+}
+
+func (i item) names(name string) []string {
+	if set, ok := i[name].(*types.AttributeValueMemberSS); ok {
+		return set.Value
+	}
+	return nil
+}
+
 func (i item) setText(name, s string) {
 	if s != "" {
 		i[name] = text(s)

@@ -366,6 +366,9 @@ type Session struct {
 	Expires time.Time
 	// IdleExpires moves with use.
 	IdleExpires time.Time
+	// Clients are the client_ids that it has logged in, in no order: whom to tell when
+	// it ends.
+	Clients []string
 }
 
 // Alive reports whether the session counts at now.
@@ -389,6 +392,18 @@ type Sessions interface {
 	RenewSession(ctx context.Context, digest oauth.Digest, idleExpires time.Time) error
 	// DeleteSession ends it. No error if it is gone.
 	DeleteSession(ctx context.Context, digest oauth.Digest) error
+}
+
+// SessionClients knows whom a session has logged in. That is written once for each
+// client, on the session's own item: at its first answer, and not at each.
+type SessionClients interface {
+	// JoinSession adds a client to an existing session, and moves its idle expiry.
+	// ErrNotFound if it is gone: it has ended meanwhile, and must log nobody in.
+	JoinSession(ctx context.Context, digest oauth.Digest, clientID string, idleExpires time.Time) error
+	// EndSession deletes it, and returns what it was: whoever joined before is among
+	// its Clients, and nobody joins after. ErrNotFound if it is gone. One that has
+	// expired is returned too.
+	EndSession(ctx context.Context, digest oauth.Digest) (Session, error)
 }
 
 // A Use is the one use of something that is good once, such as the jti of an

@@ -183,6 +183,7 @@ func testNoZombies(t *testing.T, s Stores) {
 
 	session := digest()
 	is(t, "RenewSession", s.Sessions.RenewSession(ctx, session, g.End), store.ErrNotFound)
+	is(t, "JoinSession", s.Joined.JoinSession(ctx, session, "demo", g.End), store.ErrNotFound)
 	_, err = s.Sessions.Session(ctx, session, g.Created)
 	is(t, "Session", err, store.ErrNotFound)
 

@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +52,88 @@ func testSession(t *testing.T, s Stores) {
 	is(t, "deleting it again", s.Sessions.DeleteSession(ctx, session.Digest), nil)
 	is(t, "renewing what was deleted", s.Sessions.RenewSession(ctx, session.Digest, now.Add(time.Hour)), store.ErrNotFound)
 	dead("deleted, then renewed", now)
+}
+
+func testSessionClients(t *testing.T, s Stores) {
+	ctx, now := t.Context(), now()
+	began := func(clients ...string) store.Session {
+		session := store.Session{
+			Digest: digest(), ID: "sid", Subject: "ada", AuthTime: now.Add(-time.Minute),
+			Expires: now.Add(2 * time.Hour), IdleExpires: now.Add(time.Hour), Clients: clients,
+		}
+		must(t, s.Sessions.PutSession(ctx, session))
+		return session
+	}
+	for name, first := range map[string][]string{"begun by nobody": nil, "begun by one": {"spa"}} {
+		t.Run(name, func(t *testing.T) {
+			session := began(first...)
+			for _, client := range []string{"web", "web", "\u00e9", "spa"} {
+				session.IdleExpires = session.IdleExpires.Add(time.Minute)
+				must(t, s.Joined.JoinSession(ctx, session.Digest, client, session.IdleExpires))
+			}
+			session.Clients = []string{"spa", "web", "\u00e9"}
+			got, err := s.Sessions.Session(ctx, session.Digest, session.IdleExpires.Add(-time.Millisecond))
+			must(t, err)
+			slices.Sort(got.Clients)
+			same(t, "joined", got, session)
+
+			must(t, s.Sessions.RenewSession(ctx, session.Digest, session.IdleExpires.Add(time.Minute)))
+			session.IdleExpires = session.IdleExpires.Add(time.Minute)
+			got, err = s.Joined.EndSession(ctx, session.Digest)
+			must(t, err)
+			slices.Sort(got.Clients)
+			same(t, "ended", got, session)
+
+			_, err = s.Sessions.Session(ctx, session.Digest, now)
+			is(t, "reading it", err, store.ErrNotFound)
+			_, err = s.Joined.EndSession(ctx, session.Digest)
+			is(t, "ending it again", err, store.ErrNotFound)
+			is(t, "joining it", s.Joined.JoinSession(ctx, session.Digest, "late", session.Expires), store.ErrNotFound)
+			_, err = s.Sessions.Session(ctx, session.Digest, now)
+			is(t, "reading what was joined late", err, store.ErrNotFound)
+		})
+	}
+	t.Run("nobody ever joined", func(t *testing.T) {
+		session := began()
+		got, err := s.Joined.EndSession(ctx, session.Digest)
+		must(t, err)
+		same(t, "ended", got, session)
+	})
+	for _, other := range []oauth.Digest{digest(), "", oauth.Digest(strings.Repeat("x", 5000))} {
+		_, err := s.Joined.EndSession(ctx, other)
+		is(t, "ending another", err, store.ErrNotFound)
+		is(t, "joining another", s.Joined.JoinSession(ctx, other, "web", now), store.ErrNotFound)
+	}
+}
+
+// Whoever joined is told, and whoever was too late is refused: there is no third.
+func testSessionClientsRace(t *testing.T, s Stores) {
+	ctx, now := t.Context(), now()
+	for range raceRounds {
+		session := store.Session{Digest: digest(), ID: "sid", Subject: "ada", Expires: now.Add(time.Hour), IdleExpires: now.Add(time.Hour)}
+		must(t, s.Sessions.PutSession(ctx, session))
+		var ended store.Session
+		errs, busy := race(func(i int) (err error) {
+			if i == racers/2 {
+				ended, err = s.Joined.EndSession(ctx, session.Digest)
+				return err
+			}
+			return s.Joined.JoinSession(ctx, session.Digest, fmt.Sprint("client", i), session.IdleExpires)
+		})
+		if busy {
+			continue // an answer that was lost says neither
+		}
+		is(t, "EndSession", errs[racers/2], nil)
+		var joined []string
+		for i, err := range errs {
+			if err == nil && i != racers/2 {
+				joined = append(joined, fmt.Sprint("client", i))
+			}
+		}
+		slices.Sort(joined)
+		slices.Sort(ended.Clients)
+		same(t, "told", ended.Clients, joined)
+	}
 }
 
 func testAttempts(t *testing.T, s Stores) {

@@ -30,6 +30,7 @@ type Stores struct {
 	Logins      store.Logins
 	People      store.UserWriter
 	Sessions    store.Sessions
+	Joined      store.SessionClients
 	Attempts    store.Attempts
 	Codes       store.Codes
 	Reader      store.GrantReader
@@ -53,6 +54,8 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 		{"User", testUser},
 		{"UserRace", testUserRace},
 		{"Session", testSession},
+		{"SessionClients", testSessionClients},
+		{"SessionClientsRace", testSessionClientsRace},
 		{"Attempts", testAttempts},
 		{"AttemptsRace", testAttemptsRace},
 		{"Use", testUse},

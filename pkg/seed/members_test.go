@@ -241,6 +241,44 @@ func TestOtherMembers(t *testing.T) {
 	}
 }
 
+// An issuer that serves everybody tells by the subject alone, or by a claim, whose
+// workload it is.
+func TestWorkloadsOfAnybody(t *testing.T) {
+	const github, gitlab = "https://token.actions.githubusercontent.com", "https://gitlab.com"
+	for _, test := range []struct {
+		issuer, subject, claims string
+		refused                 bool
+	}{
+		{github, "repo:me/app:ref:refs/heads/main", "", false},
+		{github, "repo:me/*", "", false},
+		{github, "repo:me/app:ref:refs/tags/v*", "", false},
+		{github, "repo:*", "", true},
+		{github, "repo:me*", "", true},
+		{github, "repo:*", `"ref": "refs/heads/main"`, true},
+		{github, "repo:*", `"repository_owner_id": "6501"`, false},
+		{github, "repo:*", `"repository_owner": "me*"`, true},
+		{gitlab, "project_path:*", "", true},
+		{gitlab, "project_path:me/*", "", false},
+		{gitlab, "project_path:*", `"namespace_id": "7"`, false},
+		{kubeName, "system:serviceaccount:*", "", false},
+	} {
+		file := `{"server": {"trusted_issuers": [{"issuer": "` + test.issuer + `"}]}, "clients": [{
+			"client_id": "job", "grant_types": ["client_credentials"], "token_endpoint_auth_method": "workload_identity",
+			"workload": {"issuer": "` + test.issuer + `", "audience": "us", "subject": "` + test.subject + `", "claims": {` + test.claims + `}}}]}`
+		want := ""
+		if test.refused {
+			want = "clients[0].workload.subject: " + test.issuer + " gives anybody a JWT for any audience, and others' begin like that too: name the owner, to the slash after it, before the *"
+		}
+		got := ""
+		if _, err := Read(strings.NewReader(file)); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s %s: %s", test.subject, test.claims, got)
+		}
+	}
+}
+
 // Each mistake stands in a file that is right but for it.
 func TestMembersRefused(t *testing.T) {
 	const (

@@ -185,7 +185,26 @@ func (o *object) workload(c *Client) {
 		w.add(w.at("subject"), "%v", err)
 	}
 	c.Workload.Claims = w.patterns("claims")
+	if openToAll(*c.Workload) {
+		w.add(w.at("subject"), "%s gives anybody a JWT for any audience, and others' begin like that too: name the owner, to the slash after it, before the *", c.Workload.Issuer)
+	}
 	w.rest()
+}
+
+// openToAll reports whether strangers can have a subject that meets the pattern: at
+// issuers that serve everybody, and let each choose the audience, the subject and the
+// claims alone tell whose workload it is.
+func openToAll(w store.Workload) bool {
+	owner := map[string][]string{
+		// GitHub, "OpenID Connect reference"; GitLab, "ID token payload".
+		"https://token.actions.githubusercontent.com": {"repository", "repository_id", "repository_owner", "repository_owner_id"},
+		"https://gitlab.com":                          {"project_path", "project_id", "namespace_path", "namespace_id"},
+	}[w.Issuer]
+	prefix, isOpen := strings.CutSuffix(w.Subject, "*")
+	return owner != nil && isOpen && !strings.Contains(prefix, "/") &&
+		!slices.ContainsFunc(owner, func(name string) bool {
+			return w.Claims[name] != "" && !strings.HasSuffix(w.Claims[name], "*")
+		})
 }
 
 // needed is text that has to be there.

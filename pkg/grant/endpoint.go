@@ -259,11 +259,11 @@ func (e Endpoint) complete(ctx context.Context, r Request, result *Result) error
 		Lifetime: policy.TokenLifetime(apis),
 	}
 	if a.Person != nil {
-		refreshable := policy.Refreshable(a.Scope)
 		if a.Scope, err = allowed(r, apis, a.Scope); err != nil {
 			return err
 		}
-		if refreshable && !policy.Refreshable(a.Scope) {
+		// Not by the scope of these tokens, which the request may have narrowed.
+		if result.RefreshToken != "" && !policy.MayRefresh(r.Client, apis, a.Person.Online) {
 			if a.Only == oauth.RefreshTokenType {
 				return oauth.InvalidScope.Errorf("The APIs allow no refresh token.")
 			}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -381,6 +382,20 @@ func (p Parties) look(ctx context.Context, read *errgroup.Group, one *party) {
 	if one.jti != "" && one.grantID != "" { // of a refresh token it has been looked at
 		look("grant", func() (err error) { one.grant, err = p.Reads.Grant(ctx, one.grantID); return err })
 	}
+	if one.foreign {
+		// RFC 9068 §5: where a client acts in its own name, its client_id is the sub, and
+		// nobody else's may be.
+		look("name", func() error {
+			_, err := p.Clients.Client(ctx, strings.TrimSuffix(one.subject, token.MachineSuffix))
+			if err == nil {
+				return fmt.Errorf("%w: it is that of a client", store.ErrNotFound)
+			}
+			if errors.Is(err, store.ErrNotFound) {
+				return nil
+			}
+			return err
+		})
+	}
 	if !one.allows.Machine {
 		look("user", func() error {
 			user, err := p.Users.User(ctx, one.subject)
@@ -403,21 +418,27 @@ func (p Parties) stands(ctx context.Context, r Request, one *party) error {
 	if one.grant.ID != "" {
 		one.authTime, one.sessionID = one.grant.AuthTime, one.grant.SessionID // to the millisecond
 	}
-	issuedTo, err := r.Client, error(nil)
-	if one.clientID != "" && one.clientID != r.Client.ID {
-		issuedTo, err = p.Clients.Client(ctx, one.clientID)
+	// The grant may be that of another client, whose token was exchanged before.
+	for _, id := range []string{r.Client.ID, one.clientID, one.grant.ClientID} {
+		if id == "" {
+			continue
+		}
+		client, err := p.Clients.Client(ctx, id)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return invalidParty(one.parameter, errors.New("its client is gone"))
+		case err != nil:
+			return err
+		case policy.LoginEnded(client, r.Settings, one.authTime):
+			return invalidParty(one.parameter, errors.New("the login was ended"))
+		}
 	}
 	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return invalidParty(one.parameter, errors.New("its client is gone"))
-	case err != nil:
-		return err
 	case !one.grant.Revoked.IsZero() || one.grant.ID != "" && one.grant.Subject != one.subject:
 		return invalidParty(one.parameter, errors.New("the grant is revoked"))
 	case one.user != nil && one.user.Blocked:
 		return invalidParty(one.parameter, errors.New("the user is blocked")).Named(oauth.CaseBlocked)
-	case one.user != nil && one.user.Ended(one.authTime),
-		policy.LoginEnded(issuedTo, r.Settings, one.authTime), policy.LoginEnded(r.Client, r.Settings, one.authTime):
+	case one.user != nil && one.user.Ended(one.authTime):
 		return invalidParty(one.parameter, errors.New("the login was ended"))
 	default:
 		return nil

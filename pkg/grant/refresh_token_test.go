@@ -285,6 +285,31 @@ func TestOfflineAccessIsTakenAway(t *testing.T) {
 	}
 }
 
+// A refresh yields no other one then, whatever scope it asks for; a client that names
+// less would else keep what the API allows nobody.
+func TestOfflineAccessIsTakenAwayFromARefreshToken(t *testing.T) {
+	for _, scope := range []string{"", "read", "read offline_access"} {
+		h := open(t)
+		first := h.tokens("spa")
+		if got := h.ok(h.refresh("spa", first.RefreshToken, "scope", scope)); got.RefreshToken == "" {
+			t.Errorf("%q, while it is allowed: %+v", scope, got.TokenResponse)
+		}
+		other := h.tokens("spa")
+		h.changeAPI(orders, func(a *store.API) { a.AllowOfflineAccess = false })
+		if got := h.ok(h.refresh("spa", other.RefreshToken, "scope", scope)); got.RefreshToken != "" {
+			t.Errorf("%q: %+v", scope, got.TokenResponse)
+		}
+	}
+	// One that ends with the session needs no API's leave.
+	h := open(t)
+	sid := h.session()
+	h.changeAPI(orders, func(a *store.API) { a.AllowOfflineAccess = false })
+	first := h.tokens("spa", online(sid))
+	if got := h.ok(h.refresh("spa", first.RefreshToken, "scope", "read")); got.RefreshToken == "" {
+		t.Errorf("online: %+v", got.TokenResponse)
+	}
+}
+
 // So does a client that refreshes no more.
 func TestRefreshIsTakenAway(t *testing.T) {
 	h := open(t)

@@ -55,6 +55,10 @@ func (g TokenExchange) Authorize(ctx context.Context, r Request) (Result, error)
 		if a.actor != nil {
 			return Result{}, invalidParty("actor_token", errors.New("somebody acts for the actor"))
 		}
+		// That would be an impersonation that calls itself a delegation (§1.1).
+		if a.subject == subject.subject {
+			return Result{}, invalidParty("actor_token", errors.New("the actor is the subject"))
+		}
 		actor = &a
 	}
 	act, err := g.actor(ctx, r, subject, actor)

@@ -278,6 +278,22 @@ func TestWhatEndsAnExchange(t *testing.T) {
 		h.change("app", func(c *store.Client) { c.NotBefore = h.clock() })
 		h.want(h.swap("gateway", mine.AccessToken, oauth.AccessTokenType), 400, oauth.InvalidRequest)
 	})
+	t.Run("the client that the first of them was issued to", func(t *testing.T) {
+		for name, change := range map[string]func(h *house) func(*store.Client){
+			"nothing":    func(*house) func(*store.Client) { return func(*store.Client) {} },
+			"not_before": func(h *house) func(*store.Client) { return func(c *store.Client) { c.NotBefore = h.clock() } },
+		} {
+			h := open(t)
+			mine := h.tokens("app")
+			got := h.ok(h.swap("gateway", mine.AccessToken, oauth.AccessTokenType))
+			h.wait(time.Second)
+			h.change("app", change(h))
+			again := h.swap("gateway", got.AccessToken, oauth.AccessTokenType)
+			if (again.status == 200) != (name == "nothing") || again.status >= 500 {
+				t.Errorf("%s: %d %s", name, again.status, again.Description)
+			}
+		}
+	})
 }
 
 // One revocation of the first grant ends all.
@@ -368,6 +384,11 @@ func TestDelegation(t *testing.T) {
 			t.Errorf("%s: %d %s", name, got.status, got.Error)
 		}
 	}
+	// Nobody acts for themselves: a client without leave to impersonate would.
+	own := h.tokens("delegate").AccessToken
+	h.want(h.swap("delegate", own, oauth.AccessTokenType, "actor_token", own, "actor_token_type", oauth.AccessTokenType), 400, oauth.InvalidRequest)
+	h.ok(h.swap("delegate", own, oauth.AccessTokenType, "actor_token", h.ok(h.by(key{}, from("delegate", "grant_type", oauth.AuthorizationCode,
+		"code", h.code("delegate", func(g *store.Grant) { g.Subject = "else|known" }), "code_verifier", verifier)...)).AccessToken, "actor_token_type", oauth.AccessTokenType))
 	// The actor's end is the new token's too.
 	h.wait(9 * time.Minute)
 	young := h.tokens("app")
@@ -539,6 +560,20 @@ func TestExchangeOfAForeignTokenOfOneWeKnow(t *testing.T) {
 	h.want(h.swap("app", token, oauth.JWTType), 400, oauth.InvalidRequest)
 	h.person("else|known", func(u *store.User) { u.NotBefore, u.Blocked = time.Time{}, true })
 	h.want(h.swap("app", token, oauth.JWTType), 400, oauth.InvalidRequest)
+}
+
+// RFC 9068 §5: nobody but a client is called like one, in either dialect.
+func TestExchangeOfAForeignTokenOfOneNamedLikeAClient(t *testing.T) {
+	h := open(t)
+	h.set(func(s *store.Settings) { s.TrustedIssuers[0].Subject, s.TrustedIssuers[0].SubjectPrefix = "", "" })
+	for sub, refused := range map[string]oauth.Code{
+		"app": oauth.InvalidRequest, "gateway": oauth.InvalidRequest, "app@clients": oauth.InvalidRequest, "application": "",
+	} {
+		got := h.swap("app", h.foreignToken(map[string]any{"sub": sub}), oauth.JWTType)
+		if got.Error != refused || got.status >= 500 {
+			t.Errorf("%s: %d %s %s", sub, got.status, got.Error, got.Description)
+		}
+	}
 }
 
 func TestExchangeOfAMachinesTokenAgain(t *testing.T) {

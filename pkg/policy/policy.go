@@ -190,6 +190,16 @@ func offline(c store.Client, apis []store.API) bool {
 	return refreshes(c) && !slices.ContainsFunc(apis, func(api store.API) bool { return !api.AllowOfflineAccess })
 }
 
+// MayRefresh reports whether a refresh token for the APIs may be handed out,
+// whatever the scope that the tokens beside it have: an online one ends with the
+// session.
+func MayRefresh(c store.Client, apis []store.API, online bool) bool {
+	if online {
+		return refreshes(c)
+	}
+	return offline(c, apis)
+}
+
 // Refreshable reports whether the scope brings a refresh token.
 func Refreshable(scope oauth.Scope) bool {
 	return scope.Has(oauth.OfflineAccess) || scope.Has(oauth.OnlineAccess)

@@ -48,12 +48,12 @@ type Confirmation struct {
 	Key string `json:"jkt,omitempty"`
 }
 
-// machine is what Auth0 adds to the client_id where that is the sub.
-const machine = "@clients"
+// MachineSuffix is what Auth0 adds to the client_id where that is the sub.
+const MachineSuffix = "@clients"
 
 // Machine reports whether the token speaks for its client, and for no person.
 func (t AccessToken) Machine() bool {
-	return t.AuthTime == 0 && t.GrantID == "" && (t.Subject == t.ClientID || t.Subject == t.ClientID+machine)
+	return t.AuthTime == 0 && t.GrantID == "" && (t.Subject == t.ClientID || t.Subject == t.ClientID+MachineSuffix)
 }
 
 // Party is whom the token speaks for: a person's sub, or a client_id.
@@ -149,7 +149,7 @@ func inAuth0(claims map[string]any, t AccessToken, a Authorization) {
 	delete(claims, "client_id")
 	claims["azp"] = t.ClientID
 	if a.Person == nil && a.Subject == a.ClientID {
-		claims["sub"] = t.Subject + machine
+		claims["sub"] = t.Subject + MachineSuffix
 	}
 	if gty := gty(a.GrantType); gty != "" {
 		claims["gty"] = gty
@@ -163,10 +163,11 @@ func inAuth0(claims map[string]any, t AccessToken, a Authorization) {
 	claims["permissions"] = permissions
 }
 
-// gty is Auth0's name of a grant type, "" for the code's, which it leaves out.
+// gty is Auth0's name of a grant type, "" for those of the authorization endpoint,
+// which it leaves out.
 func gty(grantType string) string {
 	switch grantType {
-	case oauth.AuthorizationCode:
+	case oauth.AuthorizationCode, oauth.Implicit:
 		return ""
 	case oauth.ClientCredentials:
 		return "client-credentials"

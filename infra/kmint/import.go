@@ -13,6 +13,7 @@ import (
 	"kmint/infra/files"
 	"kmint/infra/paste"
 	"kmint/pkg/config"
+	"kmint/pkg/dynamo"
 	"kmint/pkg/kms"
 	"kmint/pkg/oauth"
 	"kmint/pkg/seed"
@@ -120,10 +121,13 @@ func (i *importer) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the AWS configuration cannot be read: %w", err)
 	}
-	if i.Stack != "" {
+	// Tables at another endpoint are somebody's own, to try things with.
+	if i.Stack != "" || dynamo.NewClient(cfg).Options().BaseEndpoint == nil {
 		if err := published(i.Seed, s); err != nil {
 			return err
 		}
+	}
+	if i.Stack != "" {
 		if err := i.readStack(ctx, cfg); err != nil {
 			return err
 		}
@@ -165,8 +169,8 @@ func (i *importer) run(ctx context.Context) error {
 	return nil
 }
 
-// published refuses the secrets of infra/examples: everybody knows them, and a stack
-// is on the internet.
+// published refuses the secrets of infra/examples: everybody knows them, and what
+// reads a table in AWS is on the internet.
 func published(path string, s seed.Seed) error {
 	if err := s.Published(); err != nil {
 		return fmt.Errorf("%s is refused: %w", path, err)

@@ -327,6 +327,18 @@ func TestImportAfterRotation(t *testing.T) {
 	}
 }
 
+// Tables that are named, and not found by a stack, are in AWS all the same, unless
+// another endpoint is.
+func TestPublishedSecretsAreNothingForAWS(t *testing.T) {
+	a := newAccount(t)
+	good(t, a.flags("--seed", example)...)
+	t.Setenv("AWS_ENDPOINT_URL_DYNAMODB", "")
+	code, out, errs := try(t, a.flags("--seed", example)...)
+	if code != 1 || out != "" || !strings.Contains(errs, "the client_secret of demo-service is published") {
+		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+}
+
 func TestImportStack(t *testing.T) {
 	a := newAccount(t)
 	outputs := map[string]string{

@@ -87,7 +87,10 @@ func (e Endpoint) resume(ctx context.Context, t target, a ask, b browser) (perso
 // different user, even if they have an active session with the Authorization
 // Server. Such a request can be made either using an id_token_hint parameter or by
 // requesting a specific Claim Value" (OpenID Connect Core 1.0 §3.1.2.2).
-func (a ask) means(u store.User) bool { return a.hinted == "" || a.hinted == u.Subject }
+func (a ask) means(u store.User) bool {
+	return (a.hinted == "" || a.hinted == u.Subject) &&
+		a.claims.IDToken["sub"].Accepts(u.Subject) && a.claims.Userinfo["sub"].Accepts(u.Subject)
+}
 
 // tooOld: "If the elapsed time is greater than this value, the OP MUST attempt to
 // actively re-authenticate the End-User." 0 is as good as prompt=login.
@@ -132,7 +135,7 @@ func (e Endpoint) logIn(ctx context.Context, a ask, b browser, f *form) (person,
 	case u.Ended(e.Now()):
 		return person{}, &loginNeeded{http.StatusForbidden, blocked, f.username, errors.New("the user " + u.Subject + " is blocked")}
 	case !a.means(u):
-		return person{}, oauth.LoginRequired.Errorf("Somebody else has logged in than the id_token_hint names.")
+		return person{}, oauth.LoginRequired.Errorf("Somebody else has logged in than the request names.")
 	}
 	s, handle := e.Sessions.New(u.Subject)
 	return person{user: u, session: s, handle: handle, old: b.session}, nil

@@ -1,4 +1,4 @@
-// Package authorize answers: may this client have a code for the person at this
+// Package authorize answers: what may this client have for the person at this
 // browser?
 //
 // It is the authorization endpoint (RFC 6749 §3.1, OpenID Connect Core 1.0
@@ -9,7 +9,8 @@
 //	target    client known, redirect URI registered? Until then an error is a page, never a redirect
 //	validate  the rest of the request; from here on an error is sent to the target
 //	decide    session, prompt, max_age, id_token_hint, password: who is the person, or show the login page
-//	putCode   one write of the code's digest and all that may come of it
+//	grant     one write of the code's digest and all that may come of it; then, where the client
+//	          is registered for it, what leaves from here is signed
 //	respond   by response mode
 //
 // A target is a value that exists only once the redirect URI is known to be the
@@ -38,6 +39,7 @@ import (
 	"kmint/pkg/oauth"
 	"kmint/pkg/session"
 	"kmint/pkg/store"
+	"kmint/pkg/token"
 	"kmint/pkg/web"
 )
 
@@ -46,10 +48,12 @@ type Endpoint struct {
 	Issuers  store.Issuers
 	Settings store.ServerSettings
 	// Keys are those that ID tokens are signed with.
-	Keys     jwt.KeySet
-	Clients  store.Clients
-	APIs     store.APIs
-	Codes    store.Codes
+	Keys    jwt.KeySet
+	Clients store.Clients
+	APIs    store.APIs
+	Codes   store.Codes
+	// Tokens mints what leaves from here, nil where nothing is signed.
+	Tokens   *token.Issuer
 	Login    login.Authenticator
 	Sessions session.Keeper
 	Seal     session.Sealer
@@ -95,15 +99,14 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 		return t.refuse(w, busy(err))
 	}
 	web.Annotate(ctx, slog.String("sub", p.user.Subject))
-	code, err := e.putCode(ctx, t, a, p)
+	answer, err := e.grant(ctx, t, a, p)
 	if err != nil {
 		return t.refuse(w, busy(err))
 	}
 	if p.handle != "" {
 		b.keepSession(w, p.handle)
 	}
-	t.send(w, "code", code.Reveal())
-	return nil
+	return t.send(w, answer)
 }
 
 // busy maps load to the answer that asks to come again.

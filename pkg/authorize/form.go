@@ -108,13 +108,10 @@ type loginView struct {
 func (e Endpoint) showLogin(ctx context.Context, w http.ResponseWriter, t target, r oauth.Request, b browser, n *loginNeeded) error {
 	key, fresh := session.Browser(b.key)
 	view := loginView{
-		Client:   t.client.Name,
+		Client:   t.name(),
 		Request:  r.Without(fieldUsername, fieldPassword, fieldSeal).Encode(),
 		Username: n.username,
 		Problem:  n.problem,
-	}
-	if view.Client == "" {
-		view.Client = t.client.ID
 	}
 	if n.cause == nil {
 		view.Username = r.Get("login_hint")
@@ -132,10 +129,11 @@ func (e Endpoint) showLogin(ctx context.Context, w http.ResponseWriter, t target
 	if n.status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", strconv.Itoa(int(store.LockedDuration/time.Second)))
 	}
-	return web.WritePage(w, n.status, web.Page{
-		Title: "Log in", Body: loginPage, Data: view,
-		FormTargets: formTargets(t.redirectURI),
-	})
+	var targets []string
+	if !t.mode.page { // a page of ours says itself where it leads
+		targets = formTargets(t.redirectURI)
+	}
+	return web.WritePage(w, n.status, web.Page{Title: "Log in", Body: loginPage, Data: view, FormTargets: targets})
 }
 
 // formTargets are where the answer to the form may lead, as source expressions of

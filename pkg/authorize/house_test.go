@@ -249,10 +249,14 @@ type answer struct {
 	location *url.URL
 }
 
-// query returns a parameter of the redirect.
+// query returns a parameter of the redirect: of its fragment, where it has one.
 func (a answer) query(name string) string {
 	if a.location == nil {
 		return ""
+	}
+	if fragment := a.location.EscapedFragment(); fragment != "" {
+		parameters, _ := url.ParseQuery(fragment)
+		return parameters.Get(name)
 	}
 	return a.location.Query().Get(name)
 }

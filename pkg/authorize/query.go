@@ -7,33 +7,35 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"kmint/pkg/oauth"
 )
-
-// A mode sends the parameters of a response to a redirect URI. Each has a file of
-// its own, and a line in modeOf.
-type mode func(w http.ResponseWriter, status int, redirectURI string, parameters url.Values)
-
-// modeOf finds a mode by its response_mode. For the response type code, query is
-// the default.
-func modeOf(name string) (mode, bool) {
-	switch name {
-	case "", "query":
-		return query, true
-	default:
-		return nil, false
-	}
-}
 
 // query adds the parameters to the redirect URI's query. RFC 6749 §3.1.2: "The
 // endpoint URI MAY include an [...] query component [...], which MUST be
 // retained when adding additional query parameters." It is added to as text:
 // what a parser would put together again might be another URI.
-func query(w http.ResponseWriter, status int, redirectURI string, parameters url.Values) {
+var query = mode{name: "query", bars: noToken, send: func(w http.ResponseWriter, t target, parameters url.Values) error {
 	separator := "?"
-	if strings.Contains(redirectURI, "?") {
+	if strings.Contains(t.redirectURI, "?") {
 		separator = "&"
 	}
-	// No body: one would hold the code a second time.
-	w.Header().Set("Location", redirectURI+separator+parameters.Encode())
-	w.WriteHeader(status)
+	t.redirect(w, separator+parameters.Encode())
+	return nil
+}}
+
+// noToken: "the query encoding MUST NOT be used" for what returns a token or an ID
+// token (OAuth 2.0 Multiple Response Type Encoding Practices §3, §5): a query ends up
+// in logs.
+func noToken(t target) error {
+	if t.asked.Front() {
+		return oauth.InvalidRequest.Errorf("The response_mode query is not for a response_type that returns a token; use fragment or form_post.")
+	}
+	return nil
+}
+
+// redirect has no body: one would hold the answer a second time.
+func (t target) redirect(w http.ResponseWriter, answer string) {
+	w.Header().Set("Location", t.redirectURI+answer)
+	w.WriteHeader(t.status)
 }

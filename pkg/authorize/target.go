@@ -3,11 +3,13 @@
 package authorize
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
@@ -24,10 +26,18 @@ type target struct {
 	state string
 	// issuer is the iss of the answer (RFC 9207).
 	issuer string
-	mode   mode
+	// asked is what was understood of the response_type, and mode how the answer goes.
+	asked oauth.ResponseType
+	mode  mode
 	// status is that of a redirect.
 	status int
+	// fault is what was found wrong on the way here, nil for nothing: now that there is
+	// a target it can be sent.
+	fault error
 }
+
+// name is what people are told of the client.
+func (t target) name() string { return cmp.Or(t.client.Name, t.client.ID) }
 
 // target finds out where the answer goes. RFC 6749 §4.1.2.1: "If the request
 // fails due to a missing, invalid, or mismatching redirection URI, or if the
@@ -54,7 +64,6 @@ func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (t
 		named:       r.Get("redirect_uri") != "",
 		state:       r.Get("state"),
 		issuer:      issuer,
-		mode:        query, // until validate has looked at response_mode, the default of code
 		status:      http.StatusFound,
 	}
 	switch {
@@ -68,9 +77,8 @@ func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (t
 		return target{}, oauth.InvalidRequest.Errorf("The redirect_uri is not one that the application has registered.").
 			Because(fmt.Errorf("client %s: redirect_uri %.256q is not registered", id, t.redirectURI))
 	}
-	if m, ok := modeOf(r.Get("response_mode")); ok {
-		t.mode = m
-	}
+	t.asked, _ = oauth.ParseResponseType(r.Get("response_type"))
+	t.mode, t.fault = modeFor(r.Get("response_mode"), t)
 	// A browser may answer a 302 to a POST by another POST, and hand the password
 	// to the client; RFC 9700 §4.12: 303 "is the only redirect code that
 	// unambiguously enforces rewriting the HTTP POST request to an HTTP GET
@@ -81,27 +89,22 @@ func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (t
 	return t, nil
 }
 
-// send answers with the parameters given, and with state and iss.
-func (t target) send(w http.ResponseWriter, name, value string, more ...string) {
-	parameters := map[string][]string{name: {value}}
-	for i := 0; i+1 < len(more); i += 2 {
-		parameters[more[i]] = []string{more[i+1]}
-	}
+// send answers with the parameters, and with state and iss.
+func (t target) send(w http.ResponseWriter, parameters url.Values) error {
 	// RFC 6749 §4.1.2: "REQUIRED if the "state" parameter was present in the
 	// client authorization request. The exact value received from the client."
 	if t.state != "" {
-		parameters["state"] = []string{t.state}
+		parameters.Set("state", t.state)
 	}
 	// RFC 9207 §2: "the authorization server MUST include the issuer identifier",
 	// in errors too.
-	parameters["iss"] = []string{t.issuer}
-	t.mode(w, t.status, t.redirectURI, parameters)
+	parameters.Set("iss", t.issuer)
+	return t.mode.send(w, t, parameters)
 }
 
 // refuse sends the error to the client (RFC 6749 §4.1.2.1) and returns it for the
 // log.
 func (t target) refuse(w http.ResponseWriter, err error) error {
 	body := oauth.AsError(err).Body()
-	t.send(w, "error", string(body.Error), "error_description", body.Description)
-	return err
+	return errors.Join(err, t.send(w, url.Values{"error": {string(body.Error)}, "error_description": {body.Description}}))
 }

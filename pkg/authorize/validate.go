@@ -32,6 +32,11 @@ type ask struct {
 	key       string
 	challenge oauth.Challenge
 	nonce     string
+	// claims is the claims parameter, which is kept as asked.
+	claims token.ClaimsRequest
+	asked  string
+	// format is that of an access token that leaves from here.
+	format token.Format
 	// hinted is the sub of the one person that the client wants to hear of; ""
 	// for whoever is there.
 	hinted string
@@ -42,27 +47,23 @@ type ask struct {
 }
 
 // validate checks everything that needs no browser. ui_locales, display,
-// acr_values, claims and unknown parameters are ignored, as OpenID Connect Core
+// acr_values and unknown parameters are ignored, as OpenID Connect Core
 // 1.0 §3.1.2.1 and RFC 6749 §3.1 let us.
 func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a ask, err error) {
+	if t.fault != nil {
+		return ask{}, t.fault
+	}
 	if err := notSupported(r); err != nil {
 		return ask{}, err
 	}
-	switch r.Get("response_type") {
-	case "code":
-	case "":
-		return ask{}, oauth.InvalidRequest.Errorf("The response_type is missing.")
-	default:
-		return ask{}, oauth.UnsupportedResponseType.Errorf("The response_type is not supported; use code.")
-	}
-	if _, ok := modeOf(r.Get("response_mode")); !ok {
-		return ask{}, oauth.InvalidRequest.Errorf("The response_mode is not supported; use query.")
+	if err := e.responseType(r.Get("response_type")); err != nil {
+		return ask{}, err
 	}
 	settings, err := e.Settings.Settings(ctx)
 	if err != nil {
 		return ask{}, fmt.Errorf("authorize: settings: %w", err)
 	}
-	if err := policy.MayUseGrant(t.client, settings, oauth.AuthorizationCode); err != nil {
+	if err := policy.MayUseResponseType(t.client, settings, t.asked); err != nil {
 		return ask{}, err
 	}
 	// The configuration refuses such a client. Until people can be asked for their
@@ -70,10 +71,14 @@ func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a as
 	if !t.client.FirstParty {
 		return ask{}, oauth.UnauthorizedClient.Errorf("The client is not first-party, and nobody can be asked for consent yet.")
 	}
-	if a.challenge, err = challenge(t.client, r); err != nil {
+	if a.challenge, err = challenge(t, r); err != nil {
 		return ask{}, err
 	}
-	a.nonce = r.Get("nonce")
+	// OpenID Connect Core 1.0 §3.2.2.1: "Use of the nonce parameter is REQUIRED for this
+	// flow"; §3.3.2.11 says so of an ID token from here beside a code.
+	if a.nonce = r.Get("nonce"); a.nonce == "" && t.asked.IDToken {
+		return ask{}, oauth.InvalidRequest.Errorf("The nonce is missing, without which an ID token from here could be one that was used before.")
+	}
 	if a.silent, a.relogin, err = prompt(r.Get("prompt")); err != nil {
 		return ask{}, err
 	}
@@ -87,25 +92,88 @@ func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a as
 	if a.requested.Has(oauth.OfflineAccess) && a.requested.Has(oauth.OnlineAccess) {
 		return ask{}, oauth.InvalidRequest.Errorf("The scope has offline_access together with online_access.")
 	}
+	if t.asked.IDToken && !a.requested.Has(oauth.OpenID) {
+		return ask{}, oauth.InvalidScope.Errorf("An ID token needs the scope openid.")
+	}
 	if a.key = r.Get("dpop_jkt"); a.key != "" && !oauth.IsID(a.key) {
 		return ask{}, oauth.InvalidRequest.Errorf("The dpop_jkt is not a SHA-256 thumbprint in base64url (RFC 9449 §10).")
 	}
+	// RFC 9449 §10 binds the code. Beside it there would be a token that is bound to nothing.
+	if a.key != "" && t.asked.Token {
+		return ask{}, oauth.InvalidRequest.Errorf("With dpop_jkt there is no token from the authorization endpoint, which could not be bound.")
+	}
 	a.settings = settings
-	if a.apis, err = e.apis(ctx, t, r.Targets(), settings, a.requested); err != nil {
+	if err := e.wanted(ctx, t, r, &a); err != nil {
 		return ask{}, err
 	}
-	if a.granted, err = policy.UserScope(t.client, a.apis, a.requested); err != nil {
+	if err := claims(r.Get("claims"), &a); err != nil {
 		return ask{}, err
-	}
-	// RFC 6749 §3.3: an authorization of nothing "fails the request indicating an
-	// invalid scope".
-	if len(a.requested) > 0 && len(a.granted) == 0 {
-		return ask{}, oauth.InvalidScope.Errorf("The server knows nothing of the scope.")
 	}
 	if a.hinted, err = e.hinted(ctx, t, r.Get("id_token_hint")); err != nil {
 		return ask{}, err
 	}
 	return a, nil
+}
+
+// responseType: RFC 6749 §4.1.2.1 has unsupported_response_type where "the
+// authorization server does not support obtaining an authorization code using this
+// method".
+func (e Endpoint) responseType(text string) error {
+	if text == "" {
+		return oauth.InvalidRequest.Errorf("The response_type is missing.")
+	}
+	if asked, ok := oauth.ParseResponseType(text); !ok || asked.Front() && e.Tokens == nil {
+		return oauth.UnsupportedResponseType.Errorf("The response_type is not supported here.")
+	}
+	return nil
+}
+
+// wanted finds the APIs, and what of the scope a login grants.
+func (e Endpoint) wanted(ctx context.Context, t target, r oauth.Request, a *ask) (err error) {
+	if a.apis, err = e.apis(ctx, t, r.Targets(), a.settings, a.requested); err != nil {
+		return err
+	}
+	if a.granted, err = policy.UserScope(t.client, a.apis, a.requested); err != nil {
+		return err
+	}
+	// OpenID Connect Core 1.0 §11: the server "MUST ignore the offline_access request
+	// unless the Client is using a response_type value that would result in an
+	// Authorization Code being returned".
+	if !t.asked.Code {
+		a.granted = slices.DeleteFunc(a.granted, func(v string) bool { return v == oauth.OfflineAccess || v == oauth.OnlineAccess })
+	}
+	// RFC 6749 §3.3: an authorization of nothing "fails the request indicating an
+	// invalid scope".
+	if len(a.requested) > 0 && len(a.granted) == 0 {
+		return oauth.InvalidScope.Errorf("The server knows nothing of the scope.")
+	}
+	if !t.asked.Token {
+		return nil
+	}
+	format, err := policy.FormatOf(a.apis)
+	a.format = token.Format{
+		Dialect:  format.Dialect,
+		Key:      jwt.Choice{Algorithm: format.Algorithm, KeyID: format.KeyID},
+		Lifetime: policy.TokenLifetime(a.apis),
+	}
+	return err
+}
+
+// claims reads the claims parameter (OpenID Connect Core 1.0 §5.5).
+func claims(text string, a *ask) (err error) {
+	if a.claims, err = token.ParseClaimsRequest(text); err != nil {
+		return oauth.InvalidRequest.Errorf("The claims are not a JSON object as OpenID Connect Core 1.0 §5.5 has it, or too long.").Because(err)
+	}
+	if len(a.claims.IDToken)+len(a.claims.Userinfo) > 0 {
+		a.asked = text
+	}
+	// §5.5.1.1: "If this is an Essential Claim and the requirement cannot be met, then the
+	// Authorization Server MUST treat that outcome as a failed authentication attempt."
+	// Of how people log in there is one class, without a name.
+	if acr := a.claims.IDToken["acr"]; acr.Essential && acr.Named() {
+		return oauth.UnmetRequirements.Errorf("No login here has one of the acr values that the claims ask for.")
+	}
+	return nil
 }
 
 // hinted returns the sub of an ID token that we have issued to this client. An
@@ -148,12 +216,12 @@ func notSupported(r oauth.Request) error {
 	}
 }
 
-func challenge(c store.Client, r oauth.Request) (oauth.Challenge, error) {
+func challenge(t target, r oauth.Request) (oauth.Challenge, error) {
 	text, method := r.Get("code_challenge"), r.Get("code_challenge_method")
 	switch {
 	case text == "" && method != "":
 		return "", oauth.InvalidRequest.Errorf("There is a code_challenge_method, but no code_challenge.")
-	case text == "" && policy.RequireChallenge(c):
+	case text == "" && t.asked.Code && policy.RequireChallenge(t.client):
 		return "", oauth.InvalidRequest.Errorf("The code_challenge is missing: a public client must use PKCE with S256.")
 	case text == "":
 		return "", nil

@@ -26,6 +26,8 @@ const (
 	AccessDenied             Code = "access_denied"
 	LoginRequired            Code = "login_required"
 	RequestNotSupported      Code = "request_not_supported"
+	InvalidRequestObject     Code = "invalid_request_object"
+	UnmetRequirements        Code = "unmet_authentication_requirements" // OpenID Connect Core Unmet Authentication Requirements 1.0 §2
 	RequestURINotSupported   Code = "request_uri_not_supported"
 	RegistrationNotSupported Code = "registration_not_supported"
 	ServerError              Code = "server_error"

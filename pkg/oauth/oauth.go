@@ -13,6 +13,8 @@ const (
 	AuthorizationCode = "authorization_code"
 	ClientCredentials = "client_credentials"
 	RefreshToken      = "refresh_token"
+	// Implicit is used at the authorization endpoint alone (RFC 6749 §4.2).
+	Implicit = "implicit"
 	// Password is legacy (RFC 6749 §4.3, RFC 9700 §2.4), and PasswordRealm Auth0's
 	// form of it.
 	Password      = "password"

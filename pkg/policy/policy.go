@@ -30,6 +30,42 @@ func MayUseGrant(c store.Client, settings store.Settings, grantType string) erro
 	return nil
 }
 
+// MayUseResponseType lets a client use the response types it is registered for, and
+// with them the grant types that OpenID Connect Dynamic Client Registration 1.0 §2
+// pairs them with. One that is registered for none has code (RFC 7591 §2).
+func MayUseResponseType(c store.Client, settings store.Settings, t oauth.ResponseType) error {
+	registered := c.ResponseTypes
+	if len(registered) == 0 {
+		registered = []string{"code"}
+	}
+	if !slices.Contains(registered, t.String()) {
+		return oauth.UnauthorizedClient.Errorf("The client is not registered for the response_type %s.", t)
+	}
+	for _, grantType := range GrantTypesOf(t) {
+		if err := MayUseGrant(c, settings, grantType); err != nil {
+			return err
+		}
+	}
+	// RFC 9449 §5.2: the client "always uses DPoP for token requests". Here is no
+	// proof that a token could be bound by.
+	if t.Token && c.DPoPBound {
+		return oauth.UnauthorizedClient.Errorf("The client's tokens are bound to a key, and a token from the authorization endpoint could not be.")
+	}
+	return nil
+}
+
+// GrantTypesOf lists the grant types that a response type needs.
+func GrantTypesOf(t oauth.ResponseType) []string {
+	var types []string
+	if t.Code {
+		types = append(types, oauth.AuthorizationCode)
+	}
+	if t.Front() {
+		types = append(types, oauth.Implicit)
+	}
+	return types
+}
+
 // Audience decides which APIs a request is for: those asked for (RFC 8707 §2),
 // else the only one the client has a grant for, else the server's default, else
 // the userinfo endpoint, which is none and needs openid. asked is nil where nothing

@@ -82,8 +82,11 @@ type Client struct {
 	DPoPBound bool `json:"dpop_bound_access_tokens,omitempty"`
 	DPoPNonce bool `json:"dpop_nonce_required,omitempty"`
 	// IDTokenAlgorithm is the id_token_signed_response_alg, "" for RS256.
-	IDTokenAlgorithm string         `json:"id_token_signed_response_alg,omitempty"`
-	Exchange         ExchangePolicy `json:"token_exchange,omitzero"`
+	IDTokenAlgorithm string `json:"id_token_signed_response_alg,omitempty"`
+	// RequestObjectAlgorithm is the JWS alg of request objects (OpenID Connect Core 1.0
+	// §6.1): none for those that nobody signs, "" for any alg of the client's keys.
+	RequestObjectAlgorithm string         `json:"request_object_signing_alg,omitempty"`
+	Exchange               ExchangePolicy `json:"token_exchange,omitzero"`
 	// ErrorProfile is Strict or Auth0, "" for the server's.
 	ErrorProfile string `json:"error_profile,omitempty"`
 	// Metadata are the owner's own facts about the client, for the claims map.

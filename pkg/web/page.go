@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -20,7 +21,7 @@ var stylesheet string
 var layout string
 
 // A Page is one hosted page: a title and a body in one quiet card, dark or
-// light as the browser asks, without a script.
+// light as the browser asks. It works without a script.
 type Page struct {
 	Title string
 	// Body is a template of its own, made with Template.
@@ -31,6 +32,11 @@ type Page struct {
 	// besides our own origin: Chrome applies form-action to all redirects after a
 	// POST too.
 	FormTargets []string
+	// Script runs when the page has loaded, "" for none. It is a constant, of which the
+	// policy lets the hash through, and reads what it needs from Body.
+	Script string
+	// Framed is the one origin that may show the page in a frame, "" for none.
+	Framed string
 }
 
 var shell = template.Must(template.New("page").Parse(layout))
@@ -47,33 +53,45 @@ func WritePage(w http.ResponseWriter, status int, p Page) error {
 		return fmt.Errorf("web: page: %w", err)
 	}
 	err := shell.Execute(&out, struct {
-		Title string
-		Style template.CSS
-		Body  template.HTML
-	}{p.Title, template.CSS(stylesheet), template.HTML(body.String())}) //nolint:gosec // both are our own: the file above and an executed html/template
+		Title  string
+		Style  template.CSS
+		Body   template.HTML
+		Script template.JS
+	}{p.Title, template.CSS(stylesheet), template.HTML(body.String()), template.JS(p.Script)}) //nolint:gosec // all are our own: the file above, an executed html/template, a constant
 	if err != nil {
 		return fmt.Errorf("web: page: %w", err)
 	}
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", policy(p.FormTargets))
-	header.Set("X-Frame-Options", "DENY")
+	header.Set("Content-Security-Policy", p.policy())
+	if p.Framed == "" { // it cannot name an origin
+		header.Set("X-Frame-Options", "DENY")
+	}
 	w.WriteHeader(status)
 	_, _ = w.Write(out.Bytes())
 	return nil
 }
 
-// policy allows our own stylesheet by its hash, forms to ourselves and to the
-// targets, and nothing else (Content Security Policy Level 3).
-func policy(formTargets []string) string {
-	sum := sha256.Sum256([]byte(stylesheet))
-	return strings.Join([]string{
+// policy allows our own stylesheet and the page's script by their hashes, forms to
+// ourselves and to the targets, and nothing else (Content Security Policy Level 3).
+func (p Page) policy() string {
+	directives := []string{
 		"default-src 'none'",
-		"style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'",
-		"form-action " + strings.Join(append([]string{"'self'"}, formTargets...), " "),
-		"frame-ancestors 'none'",
+		"style-src " + hashOf(stylesheet),
+		"form-action " + strings.Join(append([]string{"'self'"}, p.FormTargets...), " "),
+		"frame-ancestors " + cmp.Or(p.Framed, "'none'"),
 		"base-uri 'none'",
-	}, "; ")
+	}
+	if p.Script != "" {
+		directives = append(directives, "script-src "+hashOf(p.Script))
+	}
+	return strings.Join(directives, "; ")
+}
+
+// hashOf is a source expression for the text.
+func hashOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
 //go:embed error.html

@@ -37,7 +37,7 @@ func testConfig(t *testing.T, s Stores) {
 		RedirectURIs: []string{"https://b.example.com/cb", "https://a.example.com/cb"}, PostLogoutRedirectURIs: []string{"https://a.example.com/out"}, WebOrigins: []string{"https://a.example.com"},
 		FirstParty: true, APIGrants: map[string][]string{"https://api.example.com/": {"write:x", "read:x"}, "https://none.example.com/": {}},
 		UserAPIGrants: map[string][]string{"https://api.example.com/": {"read:x"}}, ResourceServer: "https://api.example.com/",
-		DPoPBound: true, DPoPNonce: true, IDTokenAlgorithm: "ES256",
+		DPoPBound: true, DPoPNonce: true, IDTokenAlgorithm: "ES256", RequestObjectAlgorithm: "PS256",
 		Exchange:     store.ExchangePolicy{Impersonation: true, Delegation: true, SubjectIssuers: []string{"https://other.example.com"}},
 		ErrorProfile: store.Auth0, Metadata: map[string]any{"tier": "gold", "seats": 7.0, "flags": []any{true, nil}},
 		Refresh:   store.RefreshPolicy{Lifetime: 3600, IdleLifetime: 60, Leeway: 5, NonRotating: true},

@@ -97,6 +97,7 @@ func testGrant(t *testing.T, s Stores) {
 	full.Family, full.Current, full.Previous, full.Salt = digest(), digest(), digest(), "salt"
 	full.Generation, full.Rotated, full.IdleExpires, full.Reopened = 1<<40, full.Created, full.End, true
 	full.Online, full.CodeKey, full.RefreshKey = true, "a key", store.AnyKey
+	full.Asked, full.Front = `{"userinfo":{"name":null}}`, true
 	everyMember(t, full)
 	must(t, s.Codes.PutGrant(ctx, full))
 	stored(t, s, "every field", full)

@@ -265,6 +265,12 @@ func ReadKeySet(document []byte) ([]jose.JSONWebKey, error) {
 	return keys, nil
 }
 
+// PrivateMembers are those of a JWK that show a private or a secret key (RFC 7518
+// §6.2.2, §6.3.2, §6.4.1), whatever its kty says.
+func PrivateMembers() []string {
+	return []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"}
+}
+
 // fits reports whether a key may verify by an algorithm. A secret fits none: RFC
 // 8725 §2.1 tells of public keys that were taken for shared secrets.
 func fits(k jose.JSONWebKey, algorithm string) bool {

@@ -3,9 +3,6 @@
 package jwt
 
 import (
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
@@ -34,14 +31,10 @@ const (
 	proofLife = time.Minute
 	// proofAhead is how far its iat may lie ahead of our clock.
 	proofAhead = 30 * time.Second
-	// maxProof is in bytes: enough for an RSA key of maxProofRSA bits.
-	maxProof = 8 << 10
-	// minProofRSA is from RFC 7518 §3.3: "A key of size 2048 bits or larger MUST be
-	// used". More than maxProofRSA would cost whoever verifies more than who signs.
-	minProofRSA = 2048
-	maxProofRSA = 8192
-	maxProofID  = 256
-	maxNonce    = 256
+	// maxProof is in bytes: enough for an RSA key of maxRSA bits.
+	maxProof   = 8 << 10
+	maxProofID = 256
+	maxNonce   = 256
 )
 
 // ProofAlgorithms lists the algorithms that proofs may be signed by. RFC 9449
@@ -197,7 +190,7 @@ func openProof(proof string) (public any, payload []byte, err error) {
 	}
 	// RFC 9449 §4.3: "The jwk JOSE Header Parameter does not contain a private key."
 	// go-jose finds one by d alone, which not every private key has.
-	for _, private := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"} {
+	for _, private := range PrivateMembers() {
 		if _, ok := header.Key[private]; ok {
 			return nil, nil, badProof("its jwk shows a private key", nil)
 		}
@@ -223,28 +216,15 @@ func openProof(proof string) (public any, payload []byte, err error) {
 // proofKey says why a key cannot have signed by the algorithm (RFC 7518 §3.3 to
 // §3.5, RFC 8037 §3.1), or nil.
 func proofKey(key any, algorithm string) error {
-	wrong := badProof("its jwk is not a key for its alg", nil)
-	switch public := key.(type) {
-	case *ecdsa.PublicKey:
-		curve := map[string]elliptic.Curve{"ES256": elliptic.P256(), "ES384": elliptic.P384(), "ES512": elliptic.P521()}[algorithm]
-		if curve == nil || public.Curve != curve {
-			return wrong
-		}
-	case *rsa.PublicKey:
-		if family := algorithm[:2]; family != "RS" && family != "PS" {
-			return wrong
-		}
-		if bits := public.N.BitLen(); bits < minProofRSA || bits > maxProofRSA {
-			return badProof("its RSA key is too short or too long", fmt.Errorf("it has %d bits", bits))
-		}
-	case ed25519.PublicKey:
-		if algorithm != "EdDSA" {
-			return wrong
-		}
+	public, isRSA := key.(*rsa.PublicKey)
+	switch {
+	case isRSA && (public.N.BitLen() < minRSA || public.N.BitLen() > maxRSA):
+		return badProof("its RSA key is too short or too long", fmt.Errorf("it has %d bits", public.N.BitLen()))
+	case !fits(jose.JSONWebKey{Key: key}, algorithm):
+		return badProof("its jwk is not a key for its alg", nil)
 	default:
-		return wrong
+		return nil
 	}
-	return nil
 }
 
 // normalURL is the one form of equal URLs, without query and fragment. RFC 9449

@@ -63,7 +63,7 @@ func (o *object) jwks(algorithms []string) string {
 func (o *object) key(algorithms []string) string {
 	kid, _ := get[string](o, "kid", "a string")
 	// What go-jose would pass over, or take for a key of another kind.
-	for _, private := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"} {
+	for _, private := range jwt.PrivateMembers() {
 		if _, there := o.has.values[private]; there {
 			o.add(o.at(private), "it is a secret or private part of a key; here stand public keys alone (RFC 7518 §6)")
 			return kid

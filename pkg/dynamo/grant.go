@@ -356,6 +356,7 @@ func grantItem(g store.Grant) (item, error) {
 	it := newItem(grantKey(g.ID))
 	it["client_id"] = text(g.ClientID)
 	it["sub"] = text(g.Subject)
+	it.setText("parent", g.Parent)
 	it["redirect_uri"] = text(g.RedirectURI)
 	it["redirect_sent"] = flag(g.RedirectSent)
 	it["challenge"] = text(string(g.Challenge))
@@ -406,6 +407,7 @@ func readGrant(it item) (store.Grant, error) {
 		ID:           strings.TrimPrefix(it.text("pk"), grantKey("")),
 		ClientID:     it.text("client_id"),
 		Subject:      it.text("sub"),
+		Parent:       it.text("parent"),
 		RedirectURI:  it.text("redirect_uri"),
 		RedirectSent: it.flag("redirect_sent"),
 		Challenge:    oauth.Challenge(it.text("challenge")),

@@ -287,7 +287,7 @@ func open(t *testing.T) *house {
 		Grants: map[string]grant.Grant{
 			oauth.AuthorizationCode: grant.AuthorizationCode{Grants: h.store, Now: h.clock},
 			oauth.ClientCredentials: grant.ClientCredentials{APIs: cache},
-			oauth.RefreshToken:      grant.RefreshToken{Grants: h.store, Users: h.store, Sessions: h.store, Now: h.clock},
+			oauth.RefreshToken:      grant.RefreshToken{Grants: h.store, Reads: h.store, Clients: cache, Users: h.store, Sessions: h.store, Now: h.clock},
 			oauth.Password:          form,
 			oauth.PasswordRealm:     realm,
 			oauth.TokenExchange: grant.TokenExchange{

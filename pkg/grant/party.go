@@ -66,8 +66,8 @@ type party struct {
 	// machines.
 	foreign bool
 	user    *store.User
-	// grant is that of grantID, where it had to be read.
-	grant store.Grant
+	// grant is that of grantID, and parent the one that it was made of by exchange.
+	grant, parent store.Grant
 }
 
 func invalidParty(parameter string, cause error) *oauth.Error {
@@ -199,7 +199,7 @@ func (p Parties) refreshToken(ctx context.Context, r Request, presented oauth.Se
 		allows:  policy.Subject{Scope: grant.Scope, Audience: grant.Audience},
 		expires: grant.End, authTime: grant.AuthTime,
 		grantID: grant.ID, sessionID: grant.SessionID, online: grant.Online,
-		key: grant.RefreshKey,
+		key: grant.RefreshKey, grant: grant,
 	}, err
 }
 
@@ -351,6 +351,13 @@ func (p Parties) alive(ctx context.Context, r Request, subject, actor *party) er
 	if err := read.Wait(); err != nil {
 		return err
 	}
+	read, readCtx = errgroup.WithContext(ctx)
+	for _, one := range all {
+		p.lookBefore(readCtx, read, one)
+	}
+	if err := read.Wait(); err != nil {
+		return err
+	}
 	for _, one := range all {
 		if err := p.stands(ctx, r, one); err != nil {
 			return err
@@ -412,6 +419,19 @@ func (p Parties) look(ctx context.Context, read *errgroup.Group, one *party) {
 	}
 }
 
+// lookBefore reads the grant that the token's own was made of by exchange.
+func (p Parties) lookBefore(ctx context.Context, read *errgroup.Group, one *party) {
+	if one.grant.Parent == "" {
+		return
+	}
+	read.Go(func() (err error) {
+		if one.parent, err = p.Reads.Grant(ctx, one.grant.Parent); errors.Is(err, store.ErrNotFound) {
+			return invalidParty(one.parameter, fmt.Errorf("the grant before: %w", err))
+		}
+		return err
+	})
+}
+
 // stands judges what was read. The clients come from the cache: what was issued to
 // one that is gone is over, and what came of a login before its not_before.
 func (p Parties) stands(ctx context.Context, r Request, one *party) error {
@@ -419,7 +439,7 @@ func (p Parties) stands(ctx context.Context, r Request, one *party) error {
 		one.authTime, one.sessionID = one.grant.AuthTime, one.grant.SessionID // to the millisecond
 	}
 	// The grant may be that of another client, whose token was exchanged before.
-	for _, id := range []string{r.Client.ID, one.clientID, one.grant.ClientID} {
+	for _, id := range []string{r.Client.ID, one.clientID, one.grant.ClientID, one.parent.ClientID} {
 		if id == "" {
 			continue
 		}
@@ -434,7 +454,7 @@ func (p Parties) stands(ctx context.Context, r Request, one *party) error {
 		}
 	}
 	switch {
-	case !one.grant.Revoked.IsZero() || one.grant.ID != "" && one.grant.Subject != one.subject:
+	case !one.grant.Revoked.IsZero() || !one.parent.Revoked.IsZero() || one.grant.ID != "" && one.grant.Subject != one.subject:
 		return invalidParty(one.parameter, errors.New("the grant is revoked"))
 	case one.user != nil && one.user.Blocked:
 		return invalidParty(one.parameter, errors.New("the user is blocked")).Named(oauth.CaseBlocked)

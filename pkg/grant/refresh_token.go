@@ -23,7 +23,10 @@ import (
 // ends the grant.
 type RefreshToken struct {
 	Grants store.Grants
-	Users  store.Users
+	// Reads finds the grant that an exchange made another of, and Clients whose that is.
+	Reads   store.GrantReader
+	Clients store.Clients
+	Users   store.Users
 	// Sessions are those that online grants end with.
 	Sessions store.SessionReader
 	Now      func() time.Time
@@ -104,7 +107,8 @@ func (g RefreshToken) Authorize(ctx context.Context, r Request) (Result, error) 
 	return result, nil
 }
 
-// facts reads the person, and the session of an online grant, side by side.
+// facts reads the person, the session of an online grant, and the grant that this one
+// was made of by exchange, side by side.
 func (g RefreshToken) facts(grant store.Grant, r Request, scope oauth.Scope) func(context.Context) (token.Facts, error) {
 	return func(ctx context.Context) (token.Facts, error) {
 		var user store.User
@@ -116,11 +120,17 @@ func (g RefreshToken) facts(grant store.Grant, r Request, scope oauth.Scope) fun
 				return err
 			})
 		}
+		var parent store.Grant
+		if grant.Parent != "" {
+			work.Go(func() (err error) { parent, err = g.parent(ctx, grant, r); return err })
+		}
 		switch err := work.Wait(); {
 		case errors.Is(err, store.ErrNotFound):
-			return token.Facts{}, refreshRefused(errors.New("the user is gone, or the session has ended"))
+			return token.Facts{}, refreshRefused(errors.New("the user or the grant before is gone, or the session has ended"))
 		case err != nil:
 			return token.Facts{}, fmt.Errorf("grant: user: %w", err)
+		case !parent.Revoked.IsZero():
+			return token.Facts{}, refreshRefused(errors.New("the grant that this one was made of is revoked"))
 		case user.Blocked:
 			return token.Facts{}, refreshRefused(errors.New("the user is blocked")).Named(oauth.CaseBlocked)
 		case user.Ended(grant.AuthTime):
@@ -134,6 +144,20 @@ func (g RefreshToken) facts(grant store.Grant, r Request, scope oauth.Scope) fun
 		facts.IDToken = request.IDTokenClaims(user, facts.IDToken)
 		return facts, nil
 	}
+}
+
+// parent reads the grant that this one was made of, and whose client is not the one
+// that refreshes where an API exchanged the token that it was called with.
+func (g RefreshToken) parent(ctx context.Context, grant store.Grant, r Request) (store.Grant, error) {
+	parent, err := g.Reads.Grant(ctx, grant.Parent)
+	if err != nil {
+		return store.Grant{}, err
+	}
+	client, err := g.Clients.Client(ctx, parent.ClientID)
+	if err == nil && policy.LoginEnded(client, r.Settings, parent.AuthTime) {
+		err = refreshRefused(errors.New("the client of the grant before has ended the login"))
+	}
+	return parent, err
 }
 
 // refreshRefused says the same of every token. auth0-spa-js looks for the words

@@ -20,7 +20,8 @@ import (
 // is bound to a key yields bound ones alone, to the key of the proof that comes with
 // the request. It keeps the grant of the token it was made of, so that whoever ends
 // that ends both; only a refresh token has to have a grant of its own, which ends no
-// later.
+// later, and with the one before: whoever has stolen a refresh token would else
+// exchange it for another, of which no replay of the first tells.
 type TokenExchange struct {
 	Parties Parties
 	APIs    store.APIs
@@ -72,6 +73,10 @@ func (g TokenExchange) Authorize(ctx context.Context, r Request) (Result, error)
 	if err := g.Parties.alive(ctx, r, &subject, actor); err != nil {
 		return Result{}, err
 	}
+	// So a grant has one before it at most, and what it hangs on is read at once.
+	if policy.Refreshable(scope) && subject.grant.Parent != "" {
+		return Result{}, oauth.InvalidScope.Errorf("A refresh token that was made by exchange yields no other.")
+	}
 	if subject.user == nil && (scope.Has(oauth.OpenID) || wanted == oauth.IDTokenType) {
 		return Result{}, oauth.InvalidScope.Errorf("There is no user here whose identity the token could give.")
 	}
@@ -113,7 +118,7 @@ func (g TokenExchange) Authorize(ctx context.Context, r Request) (Result, error)
 func (g TokenExchange) bear(ctx context.Context, r Request, apis []store.API, result *Result, now time.Time) error {
 	a := &result.Authorization
 	grant, refresh := born(r, a.Subject, now, policy.Refreshable(a.Scope))
-	grant.Scope, grant.Requested, grant.Audience = a.Scope, a.Scope, a.Audience
+	grant.Scope, grant.Requested, grant.Audience, grant.Parent = a.Scope, a.Scope, a.Audience, a.GrantID
 	grant.AuthTime, grant.SessionID, grant.Online = a.Person.AuthTime, a.Person.SessionID, a.Person.Online
 	grant.End, grant.Kept = policy.GrantEnds(r.Client, apis, a.Scope, now)
 	if grant.End.After(a.NotAfter) {

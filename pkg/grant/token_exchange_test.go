@@ -176,6 +176,59 @@ func TestExchangeOfAnOldRefreshToken(t *testing.T) {
 	h.want(h.refresh("spa", second.RefreshToken), 400, oauth.InvalidGrant)
 }
 
+// Whoever has stolen a refresh token, and the client's secret, does not get rid of the
+// first grant: what was made of it ends with it.
+func TestARefreshTokenOfAnExchangeEndsWithTheFirst(t *testing.T) {
+	for name, tt := range map[string]struct {
+		do   func(h *house, mine answer)
+		good bool
+	}{
+		"nothing": {func(*house, answer) {}, true},
+		"a replay": {func(h *house, mine answer) {
+			h.ok(h.refresh("app", mine.RefreshToken))
+			h.want(h.refresh("app", mine.RefreshToken), 400, oauth.InvalidGrant)
+		}, false},
+		"a revocation": {func(h *house, mine answer) {
+			handle, _ := oauth.ParseRefreshHandle(mine.RefreshToken)
+			h.must(h.store.RevokeGrant(h.t.Context(), store.Revocation{GrantID: handle.GrantID, ClientID: "app", Family: handle.Family.Digest(), Now: h.clock()}))
+		}, false},
+		"the client's not_before": {func(h *house, _ answer) { h.change("app", func(c *store.Client) { c.NotBefore = h.clock() }) }, false},
+	} {
+		for ofType, by := range map[string]string{oauth.RefreshTokenType: "app", oauth.AccessTokenType: "gateway"} {
+			h := open(t)
+			mine := h.tokens("app")
+			token := map[string]string{oauth.RefreshTokenType: mine.RefreshToken, oauth.AccessTokenType: mine.AccessToken}[ofType]
+			own := h.ok(h.swap(by, token, ofType, "requested_token_type", oauth.RefreshTokenType))
+			h.wait(time.Second)
+			first := h.ok(h.refresh(by, own.AccessToken))
+			tt.do(h, mine)
+			for what, got := range map[string]answer{
+				"exchanged": h.swap(by, first.AccessToken, oauth.AccessTokenType), "refreshed": h.refresh(by, first.RefreshToken),
+			} {
+				if (got.status == 200) != tt.good || got.status >= 500 {
+					t.Errorf("%s of %s, %s: %d %s", name, ofType, what, got.status, got.Description)
+				}
+			}
+		}
+	}
+	h := open(t)
+	mine := h.tokens("app")
+	own := h.ok(h.swap("app", mine.RefreshToken, oauth.RefreshTokenType, "requested_token_type", oauth.RefreshTokenType))
+	h.store.took()
+	first := h.ok(h.refresh("app", own.AccessToken))
+	if calls := h.store.took(); calls != "Grant Rotate Sign Sign User" {
+		t.Error(calls)
+	}
+	h.store.failing("Grant")
+	h.want(h.refresh("app", first.RefreshToken), 503, oauth.TemporarilyUnavailable)
+	h.store.failing("")
+	first = h.ok(h.refresh("app", first.RefreshToken))
+	// It has one before it, and no more.
+	h.want(h.swap("app", first.RefreshToken, oauth.RefreshTokenType, "requested_token_type", oauth.RefreshTokenType), 400, oauth.InvalidScope)
+	h.want(h.swap("app", first.AccessToken, oauth.AccessTokenType, "scope", "read offline_access"), 400, oauth.InvalidScope)
+	h.ok(h.swap("app", first.AccessToken, oauth.AccessTokenType, "scope", "read"))
+}
+
 // An exchange uses the refresh token: within leeway the one before is as good as it
 // was, until then.
 func TestExchangeWithinTheLeeway(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"kmint/pkg/clientauth"
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
+	"kmint/pkg/policy"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
 	"kmint/pkg/web"
@@ -236,29 +237,51 @@ func (e Endpoint) alive(ctx context.Context, settings store.Settings, t token.Ac
 	if t.GrantID != "" {
 		begun = grant.AuthTime // to the millisecond
 	}
-	switch {
-	case !grant.Revoked.IsZero():
-		return inactive("the grant is revoked")
-	case t.GrantID != "" && grant.Subject != t.Subject:
+	if t.GrantID != "" && grant.Subject != t.Subject {
 		return inactive("the grant is another's")
-	default:
-		return ended(begun, user, client, settings)
 	}
+	if err := ended(begun, user, client, settings); err != nil || t.GrantID == "" {
+		return err
+	}
+	return e.stands(ctx, settings, grant, t.ClientID)
 }
 
 // ended compares what began then with all that ends older things.
 func ended(begun time.Time, user store.User, client store.Client, settings store.Settings) error {
-	before := func(t time.Time) bool { return !t.IsZero() && begun.UnixMilli() < t.UnixMilli() }
 	switch {
 	case user.Ended(begun):
 		return inactive("the user is blocked, or the login was ended")
-	case before(client.NotBefore):
-		return inactive("the client's older tokens were ended")
-	case before(settings.NotBefore):
-		return inactive("all older tokens were ended")
+	case policy.LoginEnded(client, settings, begun):
+		return inactive("the older tokens of the client, or all, were ended")
 	default:
 		return nil
 	}
+}
+
+// stands judges a grant that a token of the client hangs on, and the one that it was
+// made of by exchange. It may be another client's, whose token this one was exchanged
+// for.
+func (e Endpoint) stands(ctx context.Context, settings store.Settings, grant store.Grant, clientID string) error {
+	if !grant.Revoked.IsZero() {
+		return inactive("the grant is revoked")
+	}
+	if grant.ClientID != clientID {
+		client, err := e.Clients.Client(ctx, grant.ClientID)
+		if err != nil {
+			return gone(err, "client of the grant")
+		}
+		if err := ended(grant.AuthTime, store.User{}, client, settings); err != nil {
+			return err
+		}
+	}
+	if grant.Parent == "" {
+		return nil
+	}
+	parent, err := e.Grants.Grant(ctx, grant.Parent)
+	if err != nil {
+		return gone(err, "grant before")
+	}
+	return e.stands(ctx, settings, parent, grant.ClientID)
 }
 
 func (e Endpoint) session(ctx context.Context, sid string) error {
@@ -290,14 +313,13 @@ func (e Endpoint) refreshToken(ctx context.Context, client store.Client, setting
 		return Response{}, inactive("the grant is another client's")
 	case !grant.Family.Equal(handle.Family.Digest()) || !grant.Current.Equal(handle.Rotating.Digest()):
 		return Response{}, inactive("the refresh token is not the current one")
-	case !grant.Revoked.IsZero():
-		return Response{}, inactive("the grant is revoked")
 	case !now.Before(grant.End) || !now.Before(grant.IdleExpires):
 		return Response{}, inactive("the refresh token has expired")
 	}
 	var user store.User
 	read, readCtx := errgroup.WithContext(ctx)
 	read.Go(func() (err error) { user, err = e.Users.User(readCtx, grant.Subject); return gone(err, "user") })
+	read.Go(func() error { return e.stands(readCtx, settings, grant, client.ID) })
 	if grant.Online {
 		read.Go(func() error { return e.session(readCtx, grant.SessionID) })
 	}

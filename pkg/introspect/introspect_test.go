@@ -428,6 +428,64 @@ func TestWhatEndsATokenMakesItInactive(t *testing.T) {
 	}
 }
 
+// A token may hang on the grant of another client, whose token it was exchanged for,
+// and a grant on the one that it was made of.
+func TestWhatEndsAGrantOfAnothers(t *testing.T) {
+	other := func(change func(*store.Client)) func(*house, store.Grant) {
+		return func(h *house, _ store.Grant) {
+			c, err := h.store.Client(h.t.Context(), "second")
+			h.must(err)
+			change(&c)
+			h.must(h.store.PutClient(h.t.Context(), c))
+		}
+	}
+	for name, tt := range map[string]struct {
+		do     func(*house, store.Grant)
+		active bool
+	}{
+		"nothing": {func(*house, store.Grant) {}, true},
+		"revoked": {func(h *house, g store.Grant) {
+			h.must(h.store.RevokeGrant(h.t.Context(), store.Revocation{GrantID: g.ID, ClientID: "second", Family: g.Family, Now: now}))
+		}, false},
+		"its client's not_before":              {other(func(c *store.Client) { c.NotBefore = login.Add(time.Millisecond) }), false},
+		"its client's not_before at the login": {other(func(c *store.Client) { c.NotBefore = login }), true},
+		"its client gone":                      {func(h *house, _ store.Grant) { h.endpoint.Clients = without{h.store, "second"} }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := open(t)
+			first, _, _ := h.refreshToken(func(g *store.Grant) { g.ClientID = "second" })
+			own, refresh, _ := h.refreshToken(func(g *store.Grant) { g.Parent = first.ID })
+			tt.do(h, first)
+			for kind, presented := range map[string]string{
+				"exchanged": h.issue(h.authorization(first.ID)).AccessToken, "of a grant that was made of it": h.issue(h.authorization(own.ID)).AccessToken,
+				"a refresh token": refresh,
+			} {
+				if got := h.active("app", presented); (got != nil) != tt.active {
+					t.Errorf("%s: %v", kind, got)
+				}
+			}
+		})
+	}
+	h := open(t)
+	own, refresh, _ := h.refreshToken(func(g *store.Grant) { g.Parent = oauth.NewID() })
+	if h.active("app", h.issue(h.authorization(own.ID)).AccessToken) != nil || h.active("app", refresh) != nil {
+		t.Error("active, though the grant before is gone")
+	}
+}
+
+// without finds all clients but one.
+type without struct {
+	store.Clients
+	id string
+}
+
+func (w without) Client(ctx context.Context, id string) (store.Client, error) {
+	if id == w.id {
+		return store.Client{}, store.ErrNotFound
+	}
+	return w.Clients.Client(ctx, id)
+}
+
 // none finds nothing.
 type none struct{}
 

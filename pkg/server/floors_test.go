@@ -55,10 +55,10 @@ var floors = map[string]string{
 
 	"grant":      "oauth store jwt web trust clientauth dpop policy login token",
 	"authorize":  "oauth store jwt web policy login session token",
-	"userinfo":   "oauth store jwt web dpop token",
+	"userinfo":   "oauth store jwt web dpop policy token",
 	"discovery":  "oauth store web token",
 	"revoke":     "oauth store jwt web clientauth token",
-	"introspect": "oauth store jwt web clientauth token",
+	"introspect": "oauth store jwt web clientauth policy token",
 
 	"server": "oauth store jwt web fetch trust clientauth dpop policy login session token keys grant authorize userinfo discovery revoke introspect",
 }

@@ -91,7 +91,7 @@ func (f Token) Handler() http.Handler {
 		Grants: map[string]grant.Grant{
 			oauth.AuthorizationCode: grant.AuthorizationCode{Grants: f.Grants, Now: f.Now},
 			oauth.ClientCredentials: grant.ClientCredentials{APIs: cache},
-			oauth.RefreshToken:      grant.RefreshToken{Grants: f.Grants, Users: f.Users, Sessions: f.Sessions, Now: f.Now},
+			oauth.RefreshToken:      grant.RefreshToken{Grants: f.Grants, Reads: f.Kept, Clients: cache, Users: f.Users, Sessions: f.Sessions, Now: f.Now},
 			oauth.Password:          grant.Password{Login: people, APIs: cache, Codes: f.Codes, Now: f.Now},
 			oauth.TokenExchange:     grant.TokenExchange{Parties: parties, APIs: cache, Codes: f.Codes, Now: f.Now},
 			oauth.PasswordRealm:     grant.Password{Login: people, APIs: cache, Codes: f.Codes, NeedsRealm: true, Now: f.Now},

@@ -32,6 +32,9 @@ type Grant struct {
 	ID       string
 	ClientID string
 	Subject  string
+	// Parent is the grant whose token was exchanged for the refresh token of this one
+	// (RFC 8693), "" for none: this one ends with it.
+	Parent string
 	// RedirectURI is where the code went; RedirectSent, whether the
 	// authorization request named it.
 	RedirectURI  string

@@ -20,6 +20,7 @@ import (
 	"kmint/pkg/dpop"
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
+	"kmint/pkg/policy"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
 	"kmint/pkg/web"
@@ -157,6 +158,7 @@ func (e Endpoint) person(ctx context.Context, access token.AccessToken, client s
 		session store.Session
 		revoked bool
 	)
+	request := ctx
 	work, ctx := errgroup.WithContext(ctx)
 	// A token that was exchanged for another need not hang on a grant.
 	if access.GrantID != "" {
@@ -178,8 +180,6 @@ func (e Endpoint) person(ctx context.Context, access token.AccessToken, client s
 		return store.User{}, err
 	case revoked:
 		return store.User{}, invalid(errors.New("the token is revoked"))
-	case !grant.Revoked.IsZero():
-		return store.User{}, invalid(errors.New("the grant is revoked"))
 	case access.GrantID != "" && grant.Subject != access.Subject,
 		access.SessionID != "" && session.Subject != access.Subject:
 		return store.User{}, invalid(errors.New("the grant or the session is another's"))
@@ -189,10 +189,13 @@ func (e Endpoint) person(ctx context.Context, access token.AccessToken, client s
 	if access.GrantID != "" {
 		begun = grant.AuthTime
 	}
-	if before := func(t time.Time) bool { return !t.IsZero() && begun.UnixMilli() < t.UnixMilli() }; user.Ended(begun) || before(client.NotBefore) || before(settings.NotBefore) {
+	if user.Ended(begun) || policy.LoginEnded(client, settings, begun) {
 		return store.User{}, invalid(errors.New("the user is blocked, or the login was ended"))
 	}
-	return user, nil
+	if access.GrantID == "" {
+		return user, nil
+	}
+	return user, e.stands(request, settings, grant, access.ClientID)
 }
 
 // errNoToken is answered by a bare challenge.

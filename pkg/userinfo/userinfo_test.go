@@ -48,8 +48,10 @@ type parts struct {
 	alg      string
 	keysErr  error
 	client   store.Client
+	other    store.Client // of the grant that a token was exchanged from
 	settings store.Settings
 	grant    store.Grant
+	parent   store.Grant // of grant
 	user     store.User
 	session  store.Session
 	opaque   store.OpaqueToken
@@ -75,17 +77,25 @@ func (p *parts) call(name string) error {
 func (p *parts) Issuer(context.Context) (string, error)           { return issuer, nil }
 func (p *parts) Settings(context.Context) (store.Settings, error) { return p.settings, nil }
 func (p *parts) Client(_ context.Context, id string) (store.Client, error) {
-	if id != p.client.ID {
+	switch id {
+	case p.client.ID:
+		return p.client, nil
+	case p.other.ID:
+		return p.other, nil
+	default:
 		return store.Client{}, store.ErrNotFound
 	}
-	return p.client, nil
 }
 
 func (p *parts) Grant(_ context.Context, id string) (store.Grant, error) {
-	if id != p.grant.ID {
+	switch id {
+	case p.grant.ID:
+		return p.grant, p.call("grant")
+	case p.parent.ID:
+		return p.parent, p.call("parent")
+	default:
 		return store.Grant{}, missing(p.call("grant"))
 	}
-	return p.grant, p.call("grant")
 }
 
 func (p *parts) User(_ context.Context, sub string) (store.User, error) {
@@ -191,6 +201,7 @@ func good() *parts {
 	return &parts{
 		private: rsaKey(), alg: jwt.RS256,
 		client:  store.Client{ID: "c", WebOrigins: []string{origin}},
+		other:   store.Client{ID: "d"},
 		grant:   store.Grant{ID: "g", ClientID: "c", Subject: "u", AuthTime: now.Add(-time.Minute + 500*time.Millisecond)},
 		user:    store.User{Subject: "u", Profile: map[string]any{"email": "u@example.com"}, Attributes: map[string]any{"tier": "gold"}},
 		session: store.Session{Digest: "s", ID: "s", Subject: "u", Expires: now.Add(time.Hour), IdleExpires: now.Add(time.Hour)},
@@ -255,6 +266,14 @@ func code(w *httptest.ResponseRecorder) string {
 
 func TestUserinfo(t *testing.T) {
 	same := func(*parts) {}
+	// begun is a grant that an exchange made the token's own of.
+	begun := func(change func(*parts)) func(*parts) {
+		return func(p *parts) {
+			p.parent = store.Grant{ID: "h", ClientID: "d", Subject: "u", AuthTime: p.grant.AuthTime}
+			p.grant.Parent = "h"
+			change(p)
+		}
+	}
 	for name, tt := range map[string]struct {
 		change func(*parts)
 		claims members
@@ -271,6 +290,7 @@ func TestUserinfo(t *testing.T) {
 		"exchanged, of no login here": {same, claims(members{"grant_id": nil, "auth_time": nil}), 200, "", true},
 		"with an actor":               {same, claims(members{"act": members{"sub": "x"}}), 200, "", true},
 		"another client's grant":      {func(p *parts) { p.grant.ClientID = "d" }, claims(nil), 200, "", true}, // exchanged from it
+		"a grant made of another's":   {begun(same), claims(nil), 200, "", true},
 		"a not_before at the login":   {func(p *parts) { p.user.NotBefore = p.grant.AuthTime }, claims(nil), 200, "", true},
 		"a not_before at the issuing": {func(p *parts) { p.user.NotBefore = now.Add(-time.Minute) }, claims(members{"grant_id": nil, "auth_time": nil}), 200, "", true},
 		"another token is revoked":    {func(p *parts) { p.revoked = []string{"k"} }, claims(nil), 200, "", true},
@@ -281,6 +301,12 @@ func TestUserinfo(t *testing.T) {
 		"of another issuer":           {same, claims(members{"iss": "https://other/"}), 401, "invalid_token", false},
 		"without a jti":               {same, claims(members{"jti": nil}), 401, "invalid_token", false},
 		"of a client that is gone":    {same, claims(members{"client_id": "gone"}), 401, "invalid_token", false},
+		"of a gone client's grant":    {func(p *parts) { p.grant.ClientID = "e" }, claims(nil), 401, "invalid_token", true},
+		"of a grant its client ended": {func(p *parts) { p.grant.ClientID, p.other.NotBefore = "d", now }, claims(nil), 401, "invalid_token", true},
+		"the grant before is revoked": {begun(func(p *parts) { p.parent.Revoked = now }), claims(nil), 401, "invalid_token", true},
+		"the grant before is gone":    {begun(func(p *parts) { p.parent.ID = "i" }), claims(nil), 401, "invalid_token", true},
+		"the grant before was ended":  {begun(func(p *parts) { p.other.NotBefore = now }), claims(nil), 401, "invalid_token", true},
+		"while that before is busy":   {begun(func(p *parts) { p.busy = "parent" }), claims(nil), 503, "temporarily_unavailable", true},
 		"of a revoked grant":          {func(p *parts) { p.grant.Revoked = now }, claims(nil), 401, "invalid_token", true},
 		"of another's grant":          {func(p *parts) { p.grant.Subject = "v" }, claims(nil), 401, "invalid_token", true},
 		"of a grant that is gone":     {same, claims(members{"grant_id": "h"}), 401, "invalid_token", true},

@@ -13,7 +13,7 @@ import (
 func unspent() store.Grant {
 	now := now()
 	return store.Grant{
-		ID: string(digest()), ClientID: "demo", Subject: "ada",
+		ID: string(digest()), ClientID: "demo", Subject: "ada", Parent: string(digest()),
 		RedirectURI: "https://app.example.com/cb", RedirectSent: true,
 		Challenge: oauth.Challenge(digest()), Nonce: "n-0S6_WzA2Mj",
 		Scope: oauth.Scope{"openid", "read:x"}, Requested: oauth.Scope{"openid", "write:x", "read:x"},

@@ -12,6 +12,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 )
@@ -28,22 +29,8 @@ func (f *Fetcher) download(ctx context.Context, address string) ([]byte, error) 
 	if err != nil {
 		return nil, failure(address, err)
 	}
-	transport := &http.Transport{
-		// No Proxy: a variable of the environment would undo the guard.
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return f.dial(ctx, u, addresses)
-		},
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: f.Roots},
-		DisableKeepAlives:      true, // minutes pass until the next one
-		DisableCompression:     true, // what is short may become long
-		MaxResponseHeaderBytes: 16 << 10,
-	}
-	defer transport.CloseIdleConnections()
-	client := http.Client{
-		Transport: transport,
-		// A redirect leads to where nobody has looked.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	client, done := f.client(u, addresses)
+	defer done()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, refused(address, err)
@@ -68,6 +55,26 @@ func (f *Fetcher) download(ctx context.Context, address string) ([]byte, error) 
 		return nil, refused(address, errors.New("the document is no JSON"))
 	}
 	return body, nil
+}
+
+// client makes a client that reaches the addresses that were checked, and nothing
+// else. done gives back what it holds.
+func (f *Fetcher) client(u *url.URL, addresses []netip.Addr) (_ *http.Client, done func()) {
+	transport := &http.Transport{
+		// No Proxy: a variable of the environment would undo the guard.
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return f.dial(ctx, u, addresses)
+		},
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: f.Roots},
+		DisableKeepAlives:      true, // minutes pass until the next one
+		DisableCompression:     true, // what is short may become long
+		MaxResponseHeaderBytes: 16 << 10,
+	}
+	return &http.Client{
+		Transport: transport,
+		// A redirect leads to where nobody has looked.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, transport.CloseIdleConnections
 }
 
 // errAnswer marks an answer that is no document.

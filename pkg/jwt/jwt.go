@@ -39,6 +39,8 @@ const (
 	TypAccessToken = "at+jwt" // RFC 9068 §2.1
 	TypIDToken     = "JWT"    // RFC 7519 §5.1
 	TypAuth0       = "JWT"    // of access tokens as Auth0 makes them
+
+	TypLogoutToken = "logout+jwt" // OpenID Connect Back-Channel Logout 1.0 §2.4
 )
 
 // ErrKeyUnusable says that the key cannot sign now or ever again: it is

@@ -40,6 +40,14 @@ func (p *Problems) client(o *object) Client {
 		o.add(o.path, "it has the grant type authorization_code, but no redirect_uris")
 	}
 	c.PostLogoutRedirectURIs = o.list("post_logout_redirect_uris", redirect)
+	c.BackchannelLogoutURI = o.logoutURI("backchannel_logout_uri")
+	c.FrontchannelLogoutURI = o.logoutURI("frontchannel_logout_uri")
+	// OpenID Connect Front-Channel Logout 1.0 §2: "The domain, port, and scheme of this
+	// URL MUST be the same as that of a registered Redirection URI value."
+	same := func(redirect string) bool { return oauth.Origin(redirect) == oauth.Origin(c.FrontchannelLogoutURI) }
+	if c.FrontchannelLogoutURI != "" && !slices.ContainsFunc(c.RedirectURIs, same) {
+		o.add(o.at("frontchannel_logout_uri"), "none of the redirect_uris has its scheme, host and port (OpenID Connect Front-Channel Logout 1.0 §2)")
+	}
 	c.WebOrigins = o.list("web_origins", checkOrigin)
 	c.APIGrants = o.apiGrantsOf("api_grants")
 	c.UserAPIGrants = o.apiGrantsOf("user_api_grants")
@@ -53,6 +61,27 @@ func (p *Problems) client(o *object) Client {
 	c.NotBefore = o.moment("not_before")
 	o.rest()
 	return c
+}
+
+// logoutURI reads where a client hears of the end of a session, and whether it needs
+// the sid, which it hears in any case.
+func (o *object) logoutURI(name string) string {
+	uri := o.text(name)
+	required := strings.TrimSuffix(name, "_uri") + "_session_required"
+	if o.flag(required) && uri == "" {
+		o.add(o.at(required), "there is no %s", name)
+	}
+	if uri == "" {
+		return ""
+	}
+	if err := oauth.CheckRedirect(uri, oauth.Web); err != nil {
+		o.add(o.at(name), "%v", err)
+		return uri
+	}
+	if len(uri) > maxName {
+		o.add(o.at(name), "it is longer than %d bytes", maxName)
+	}
+	return uri
 }
 
 // grantTypes reads grant_types and response_types, which must agree (RFC 7591

@@ -18,11 +18,11 @@ import (
 //	               |                       |
 //	floor 5     server <-------------------'                      + config; one func per function, no adapter
 //	               |
-//	floor 4     grant   authorize   userinfo   discovery   revoke   introspect    (only these and web write answers)
+//	floor 4     grant   authorize   logout   userinfo   discovery   revoke   introspect    (only these and web write answers)
 //	               |
 //	floor 3     clientauth  dpop  policy  login  session  token    keys  seed    dynamo  bolt
 //	               '---------'------.-------'-------'--------'-----'-------'-----'
-//	floor 2                       store   fetch   trust     web   gateway    kms   localkey    verify
+//	floor 2                       store   fetch   trust     web   gateway    kms   localkey   sqs   verify
 //	                                |                |       |                 |                 |
 //	floor 1                       oauth <------------'-------'       jwt <-----'        config   '-> oauth, jwt
 //
@@ -37,6 +37,7 @@ var floors = map[string]string{
 	"web":      "oauth",
 	"gateway":  "",
 	"kms":      "oauth jwt",
+	"sqs":      "",
 	"localkey": "oauth jwt",
 	"verify":   "oauth jwt",
 	"fetch":    "",
@@ -54,20 +55,21 @@ var floors = map[string]string{
 	"bolt":       "oauth store",
 
 	"grant":      "oauth store jwt web trust clientauth dpop policy login token",
-	"authorize":  "oauth store jwt web policy login session token",
+	"authorize":  "oauth store jwt web trust policy login session token",
+	"logout":     "oauth store jwt web session",
 	"userinfo":   "oauth store jwt web dpop policy token",
 	"discovery":  "oauth store web token",
 	"revoke":     "oauth store jwt web clientauth token",
 	"introspect": "oauth store jwt web clientauth policy token",
 
-	"server": "oauth store jwt web fetch trust clientauth dpop policy login session token keys grant authorize userinfo discovery revoke introspect",
+	"server": "oauth store jwt web fetch trust clientauth dpop policy login session token keys grant authorize logout userinfo discovery revoke introspect",
 }
 
 // Packages of tests stand beside what they test.
 var testOnly = []string{"store/storetest", "store/storetest/history"}
 
 // Only these see HTTP: those that write answers, and those that pass them on.
-var writers = []string{"web", "gateway", "verify", "grant", "authorize", "userinfo", "discovery", "revoke", "introspect", "server"}
+var writers = []string{"web", "gateway", "verify", "grant", "authorize", "logout", "userinfo", "discovery", "revoke", "introspect", "server"}
 
 func TestArrowsGoDown(t *testing.T) {
 	found := map[string]bool{}

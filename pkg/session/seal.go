@@ -4,6 +4,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -19,9 +20,11 @@ import (
 // request, or too long ago.
 var ErrSeal = errors.New("session: the seal does not hold")
 
-// purpose names the key of the login form's seals: a seal made for another step
-// is none here.
-const purpose = "login"
+// What forms are sealed for. A seal made for one is none for another.
+const (
+	Login  = "login"
+	Logout = "logout"
+)
 
 // BrowserCookieName is the name of the cookie that tells browsers apart.
 func BrowserCookieName(secure bool) string { return hostPrefix(secure) + "kmint_login" }
@@ -33,10 +36,12 @@ type MAC interface {
 	HourlyKey(ctx context.Context, purpose string, hour int64) ([]byte, error)
 }
 
-// A Sealer seals the login form.
+// A Sealer seals forms.
 type Sealer struct {
-	MAC MAC
-	Now func() time.Time
+	// Purpose is what for, "" for Login.
+	Purpose string
+	MAC     MAC
+	Now     func() time.Time
 }
 
 // Browser returns the browser's secret from its cookie, or a new one, where it
@@ -81,6 +86,7 @@ func (s Sealer) hour() int64 { return s.Now().Unix() / int64(time.Hour/time.Seco
 // sealAt signs two digests of a fixed width, so that no two pairs of browser and
 // request give the same message.
 func (s Sealer) sealAt(ctx context.Context, hour int64, browser oauth.Secret, request string) ([]byte, error) {
+	purpose := cmp.Or(s.Purpose, Login)
 	key, err := s.MAC.HourlyKey(ctx, purpose, hour)
 	if err != nil {
 		return nil, fmt.Errorf("session: seal: %w", err)

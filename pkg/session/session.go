@@ -18,6 +18,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,8 +58,10 @@ func hostPrefix(secure bool) string {
 // A Keeper finds, begins and ends sessions.
 type Keeper struct {
 	Sessions store.Sessions
-	Users    store.Users
-	Now      func() time.Time
+	// Clients is the same table: whom a session has logged in.
+	Clients store.SessionClients
+	Users   store.Users
+	Now     func() time.Time
 }
 
 // Find returns the session that handle opens and the person in it, read side by
@@ -121,16 +124,51 @@ func (k Keeper) Renew(ctx context.Context, s store.Session) error {
 	if idle.Before(s.IdleExpires.Add(RenewEvery)) {
 		return nil
 	}
-	if idle.After(s.Expires) {
-		idle = s.Expires
-	}
-	if !idle.After(s.IdleExpires) {
+	if idle = k.idle(s); !idle.After(s.IdleExpires) {
 		return nil
 	}
 	if err := k.Sessions.RenewSession(ctx, s.Digest, idle); err != nil {
 		return fmt.Errorf("session: renew: %w", err)
 	}
 	return nil
+}
+
+// Join writes down that the session logs a client in, and that it is in use, where
+// it has not logged that client in before: one write for each client, and none at
+// its later requests. ErrNone if the session has ended meanwhile.
+func (k Keeper) Join(ctx context.Context, s store.Session, clientID string) error {
+	if slices.Contains(s.Clients, clientID) {
+		return nil
+	}
+	err := k.Clients.JoinSession(ctx, s.Digest, clientID, k.idle(s))
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return fmt.Errorf("%w: it has just ended: %w", ErrNone, err)
+	case err != nil:
+		return fmt.Errorf("session: join: %w", err)
+	}
+	return nil
+}
+
+// End ends the session, and returns the clients that are to hear of it: those of s,
+// as it was read before, and whoever joined since.
+func (k Keeper) End(ctx context.Context, s store.Session) ([]string, error) {
+	last, err := k.Clients.EndSession(ctx, s.Digest)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("session: end: %w", err)
+	}
+	clients := slices.Concat(s.Clients, last.Clients)
+	slices.Sort(clients)
+	return slices.Compact(clients), nil
+}
+
+// idle is until when a session that is used now may lie unused.
+func (k Keeper) idle(s store.Session) time.Time {
+	idle := k.Now().Add(IdleLifetime)
+	if idle.After(s.Expires) {
+		return s.Expires
+	}
+	return idle
 }
 
 // maxHandle is longer than any handle: a sub has at most 255 characters.

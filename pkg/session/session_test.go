@@ -3,6 +3,8 @@ package session_test
 import (
 	"context"
 	"errors"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,12 +19,16 @@ type table struct {
 	sessions map[oauth.Digest]store.Session
 	users    map[string]store.User
 	renewed  int
+	joined   int
+	fault    error
 	deleted  []oauth.Digest
 }
 
 var (
 	_ store.Sessions = (*table)(nil)
 	_ store.Users    = (*table)(nil)
+
+	_ store.SessionClients = (*table)(nil)
 )
 
 func (t *table) PutSession(_ context.Context, s store.Session) error {
@@ -46,6 +52,26 @@ func (t *table) RenewSession(_ context.Context, digest oauth.Digest, idle time.T
 	return nil
 }
 
+func (t *table) JoinSession(_ context.Context, digest oauth.Digest, clientID string, idle time.Time) error {
+	s, ok := t.sessions[digest]
+	if !ok {
+		return store.ErrNotFound
+	}
+	s.IdleExpires, s.Clients = idle, append(s.Clients, clientID)
+	t.sessions[digest] = s
+	t.joined++
+	return t.fault
+}
+
+func (t *table) EndSession(_ context.Context, digest oauth.Digest) (store.Session, error) {
+	s, ok := t.sessions[digest]
+	if !ok {
+		return store.Session{}, store.ErrNotFound
+	}
+	delete(t.sessions, digest)
+	return s, t.fault
+}
+
 func (t *table) DeleteSession(_ context.Context, digest oauth.Digest) error {
 	t.deleted = append(t.deleted, digest)
 	return nil
@@ -61,7 +87,7 @@ func (t *table) User(_ context.Context, subject string) (store.User, error) {
 
 func keeper(now *time.Time) (*table, session.Keeper) {
 	t := &table{sessions: map[oauth.Digest]store.Session{}, users: map[string]store.User{"u|1 é": {Subject: "u|1 é"}}}
-	return t, session.Keeper{Sessions: t, Users: t, Now: func() time.Time { return *now }}
+	return t, session.Keeper{Sessions: t, Clients: t, Users: t, Now: func() time.Time { return *now }}
 }
 
 func TestASessionIsFoundByItsHandle(t *testing.T) {
@@ -82,7 +108,7 @@ func TestASessionIsFoundByItsHandle(t *testing.T) {
 		t.Fatalf("%v, deleted %v", err, kept.deleted)
 	}
 	found, user, err := k.Find(t.Context(), handle)
-	if err != nil || found != s || user.Subject != "u|1 é" {
+	if err != nil || !reflect.DeepEqual(found, s) || user.Subject != "u|1 é" {
 		t.Errorf("%+v, %+v, %v", found, user, err)
 	}
 	if next, other := k.New("u|1 é"); next.ID == s.ID || other == handle || next.Digest == s.Digest {
@@ -131,6 +157,60 @@ func TestUseIsWrittenDownNowAndThen(t *testing.T) {
 	}
 }
 
+func TestAClientIsWrittenDownOnce(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	kept, k := keeper(&now)
+	s, _ := k.New("u|1 é")
+	s.Clients = []string{"web"}
+	began := now
+	if err := k.Begin(t.Context(), s, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		client string
+		at     time.Duration
+		joined int
+		idle   time.Duration
+	}{
+		{"web", time.Hour, 0, session.IdleLifetime},
+		{"spa", time.Hour, 1, time.Hour + session.IdleLifetime},
+		{"spa", 2 * time.Hour, 1, time.Hour + session.IdleLifetime},
+		{"cli", 6 * 24 * time.Hour, 2, session.Lifetime},
+	} {
+		now = began.Add(tt.at)
+		if err := k.Join(t.Context(), kept.sessions[s.Digest], tt.client); err != nil {
+			t.Fatal(err)
+		}
+		if idle := kept.sessions[s.Digest].IdleExpires.Sub(began); kept.joined != tt.joined || idle != tt.idle {
+			t.Errorf("%s after %s: joined %d times, idle until %s", tt.client, tt.at, kept.joined, idle)
+		}
+	}
+	read := kept.sessions[s.Digest]
+	if err := k.Join(t.Context(), read, "late"); err != nil {
+		t.Fatal(err)
+	}
+	clients, err := k.End(t.Context(), read)
+	if want := []string{"cli", "late", "spa", "web"}; err != nil || !slices.Equal(clients, want) {
+		t.Errorf("to be told: %q, %v, want %q", clients, err, want)
+	}
+	if err := k.Join(t.Context(), read, "later"); !errors.Is(err, session.ErrNone) {
+		t.Errorf("joining what has ended: %v", err)
+	}
+	// Another has ended it meanwhile, or the answer was lost: who is known is told.
+	clients, err = k.End(t.Context(), read)
+	if want := []string{"cli", "spa", "web"}; err != nil || !slices.Equal(clients, want) {
+		t.Errorf("to be told again: %q, %v, want %q", clients, err, want)
+	}
+	busy := errors.New("busy")
+	kept.sessions[s.Digest], kept.fault = read, busy
+	if err := k.Join(t.Context(), read, "more"); !errors.Is(err, busy) || errors.Is(err, session.ErrNone) {
+		t.Errorf("joining by a busy table: %v", err)
+	}
+	if _, err := k.End(t.Context(), read); !errors.Is(err, busy) {
+		t.Errorf("ending by a busy table: %v", err)
+	}
+}
+
 type key func(purpose string, hour int64) ([]byte, error)
 
 func (k key) HourlyKey(_ context.Context, purpose string, hour int64) ([]byte, error) {
@@ -156,6 +236,11 @@ func TestASealIsForOneBrowserAndOneRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	hour := int64(1_800_000_000 / 3600)
+	leaving := s
+	leaving.Purpose = session.Logout
+	if err := leaving.Check(t.Context(), seal, browser, "a=1"); !errors.Is(err, session.ErrSeal) {
+		t.Errorf("a seal of another purpose: %v", err)
+	}
 	for name, tt := range map[string]struct {
 		seal, request string
 		browser       oauth.Secret

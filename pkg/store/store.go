@@ -65,6 +65,11 @@ type Client struct {
 	ResponseTypes          []string `json:"response_types,omitempty"`
 	RedirectURIs           []string `json:"redirect_uris,omitempty"`
 	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty"`
+	// BackchannelLogoutURI is told, by a logout token, when a session ends that has
+	// logged the client in; FrontchannelLogoutURI is loaded in a frame then. "" for
+	// neither. Both always learn the sid.
+	BackchannelLogoutURI  string `json:"backchannel_logout_uri,omitempty"`
+	FrontchannelLogoutURI string `json:"frontchannel_logout_uri,omitempty"`
 	// WebOrigins are the origins whose scripts may read our answers.
 	WebOrigins []string `json:"web_origins,omitempty"`
 	// FirstParty clients are the owner's own: nobody is asked for consent.

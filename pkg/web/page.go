@@ -32,6 +32,8 @@ type Page struct {
 	// besides our own origin: Chrome applies form-action to all redirects after a
 	// POST too.
 	FormTargets []string
+	// Frames are source expressions for what the page shows in frames.
+	Frames []string
 	// Script runs when the page has loaded, "" for none. It is a constant, of which the
 	// policy lets the hash through, and reads what it needs from Body.
 	Script string
@@ -81,6 +83,9 @@ func (p Page) policy() string {
 		"form-action " + strings.Join(append([]string{"'self'"}, p.FormTargets...), " "),
 		"frame-ancestors " + cmp.Or(p.Framed, "'none'"),
 		"base-uri 'none'",
+	}
+	if len(p.Frames) > 0 {
+		directives = append(directives, "frame-src "+strings.Join(p.Frames, " "))
 	}
 	if p.Script != "" {
 		directives = append(directives, "script-src "+hashOf(p.Script))

@@ -139,7 +139,11 @@ func TestTemplateRefuses(t *testing.T) {
 		"no deletion protection":      {"DeletionProtectionEnabled: true", "DeletionProtectionEnabled: false", "ConfigTable is not protected against deletion"},
 		"clients go with the stack":   {"  ConfigTable:\n    Type: AWS::DynamoDB::Table\n    DeletionPolicy: Retain", "  ConfigTable:\n    Type: AWS::DynamoDB::Table\n    DeletionPolicy: Delete", "ConfigTable goes with the stack"},
 		"the key goes with the stack": {"  SigningKey:\n    Type: AWS::KMS::Key\n    DeletionPolicy: Retain", "  SigningKey:\n    Type: AWS::KMS::Key\n    DeletionPolicy: Delete", "SigningKey goes with the stack"},
-		"everybody signs":             {"ArnNotEquals: {aws:PrincipalArn: !GetAtt TokenRole.Arn}", "ArnNotEquals: {aws:PrincipalArn: !GetAtt AuthorizeRole.Arn}", "SigningKey lets others sign"},
+		"everybody signs":             {"[!GetAtt TokenRole.Arn, !GetAtt AuthorizeRole.Arn], !GetAtt TokenRole.Arn]}", "[!GetAtt TokenRole.Arn, !GetAtt UserinfoRole.Arn], !GetAtt TokenRole.Arn]}", "SigningKey lets others sign"},
+		"the login page always signs": {"[!GetAtt TokenRole.Arn, !GetAtt AuthorizeRole.Arn], !GetAtt TokenRole.Arn]}", "[!GetAtt TokenRole.Arn, !GetAtt AuthorizeRole.Arn], !GetAtt AuthorizeRole.Arn]}", "SigningKey lets others sign"},
+		"its role always signs":       {"        - !If\n          - AuthorizeMaySign\n          - PolicyName: sign", "        - !If\n          - HasIssuer\n          - PolicyName: sign", "AuthorizeRole has a policy under a condition"},
+		"it signs by default":         {"  AuthorizeSigns:\n    Type: String\n    Default: \"no\"", "  AuthorizeSigns:\n    Type: String\n    Default: \"yes\"", "the parameter AuthorizeSigns is not yes or no, by default no"},
+		"it is told another thing":    {"AUTHORIZE_SIGNS: !If [AuthorizeMaySign, \"true\", \"false\"]\n          AWS", "AUTHORIZE_SIGNS: \"true\"\n          AWS", "AuthorizeFunction's AUTHORIZE_SIGNS is not that of AuthorizeSigns"},
 		"raw messages signed":         {"StringNotEquals: {kms:MessageType: DIGEST}", "StringNotEquals: {kms:MessageType: RAW}", "SigningKey signs more than digests"},
 		"PS256 by the key for RS256":  {"StringNotEquals: {kms:SigningAlgorithm: RSASSA_PKCS1_V1_5_SHA_256}", "StringNotEquals: {kms:SigningAlgorithm: RSASSA_PSS_SHA_256}", "SigningKey signs by others than RSASSA_PKCS1_V1_5_SHA_256"},
 		"RS256 by the key for PS256":  {"kms:SigningAlgorithm: RSASSA_PSS_SHA_256}", "kms:SigningAlgorithm: [RSASSA_PSS_SHA_256, RSASSA_PKCS1_V1_5_SHA_256]}", "PS256Key signs by others than RSASSA_PSS_SHA_256"},
@@ -194,6 +198,13 @@ func problems(templateText string) []string {
 	checkAPI(resources, report)
 	checkTables(resources, report)
 	checkKeys(resources, template, report)
+	checkParameter("AuthorizeSigns", maySign, template, report)
+	for _, id := range []string{"AuthorizeFunction", "DiscoveryFunction"} {
+		signs := at(resources[id], "Properties", "Environment", "Variables", "AUTHORIZE_SIGNS")
+		if !reflect.DeepEqual(signs, call{"If", []any{maySign, "true", "false"}}) {
+			report("%s's AUTHORIZE_SIGNS is not that of AuthorizeSigns", id)
+		}
+	}
 	for _, output := range []string{"Issuer", "TokenEndpoint", "JwksUri", "ApiUrl", "ConfigTable", "UsersTable", "GrantsTable"} {
 		if at(template, "Outputs", output, "Value") == nil {
 			report("there is no output %s", output)
@@ -292,6 +303,10 @@ func permissions(role map[string]any) (allowed, wrong []string) {
 		wrong = append(wrong, "trusts others than Lambda")
 	}
 	for _, policy := range list(role["Policies"]) {
+		policy, plain := conditional(policy)
+		if !plain {
+			wrong = append(wrong, "has a policy under a condition that this test does not know")
+		}
 		for _, s := range list(at(policy, "PolicyDocument", "Statement")) {
 			statement := members(s)
 			if text(statement["Effect"]) != "Allow" || statement["NotAction"] != nil || statement["NotResource"] != nil {
@@ -307,6 +322,21 @@ func permissions(role map[string]any) (allowed, wrong []string) {
 	}
 	return allowed, wrong
 }
+
+// conditional is the policy that a role has where AuthorizeSigns is yes, and else not.
+func conditional(policy any) (any, bool) {
+	if _, is := policy.(call); !is {
+		return policy, true
+	}
+	arguments := list(policy.(call).Argument)
+	if policy.(call).Name != "If" || len(arguments) != 3 || arguments[0] != any(maySign) || arguments[2] != any(call{"Ref", "AWS::NoValue"}) {
+		return policy, false
+	}
+	return arguments[1], true
+}
+
+// maySign is the condition of what the authorize function needs to sign.
+const maySign = "AuthorizeMaySign"
 
 // targets says what a statement allows an action on.
 func targets(action string, statement map[string]any) []string {
@@ -494,7 +524,7 @@ func checkKeyPolicy(id, algorithm string, statements []any, report func(string, 
 	}
 	wanted := map[string]map[string]any{"is not administered by the account": root}
 	if algorithm != "" {
-		wanted["lets others sign than TokenRole"] = deny("ArnNotEquals", "aws:PrincipalArn", call{"GetAtt", "TokenRole.Arn"})
+		wanted["lets others sign than TokenRole"] = deny("ArnNotEquals", "aws:PrincipalArn", signers())
 		wanted["signs more than digests"] = deny("StringNotEquals", "kms:MessageType", "DIGEST")
 		wanted["signs by others than "+algorithm] = deny("StringNotEquals", "kms:SigningAlgorithm", algorithm)
 	}
@@ -515,6 +545,12 @@ func checkKeyPolicy(id, algorithm string, statements []any, report func(string, 
 	for lack := range wanted {
 		report("%s %s", id, lack)
 	}
+}
+
+// signers are the roles that may sign: one more where AuthorizeSigns is yes.
+func signers() any {
+	token, authorize := call{"GetAtt", "TokenRole.Arn"}, call{"GetAtt", "AuthorizeRole.Arn"}
+	return call{"If", []any{maySign, []any{token, authorize}, token}}
 }
 
 // environment lists the variables that a struct of package config reads.

@@ -28,11 +28,16 @@ func main() {
 		log.Fatal(err)
 	}
 	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable, UsersTable: env.UsersTable, GrantsTable: env.GrantsTable}
+	key := kms.NewClient(sdk)
 	authorize := server.Authorize{
 		Issuer:  env.Issuer,
 		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
-		MAC: &kms.MAC{Client: kms.NewClient(sdk), Key: env.MACKey},
+		Opaque: db, Documents: db,
+		MAC: &kms.MAC{Client: key, Key: env.MACKey},
 		Now: time.Now, Log: env.Logger(version),
+	}
+	if env.Signs {
+		authorize.PrivateKey = kms.Signer{Client: key}
 	}
 	lambda.Start(gateway.Proxy(authorize.Handler()))
 }

@@ -28,7 +28,7 @@ func main() {
 	}
 	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable}
 	discovery := server.Discovery{
-		Issuer: env.Issuer, TokenPath: env.TokenPath,
+		Issuer: env.Issuer, TokenPath: env.TokenPath, AuthorizeSigns: env.Signs,
 		Issuers: db, Registry: db,
 		Now: time.Now, Log: env.Logger(version),
 	}

@@ -110,9 +110,9 @@ func (h *house) functions(tokenPath string) map[string]http.Handler {
 			Now: now, Log: log,
 		}.Handler(),
 		"AuthorizeFunction": server.Authorize{
-			Issuer:  issuer,
+			Issuer: issuer, AllowLoopback: true,
 			Clients: s, APIs: s, Settings: s, Issuers: s, Registry: s, Users: s, Logins: s, Attempts: s, Sessions: s, Codes: s,
-			MAC: h.keys,
+			Opaque: s, Documents: s, MAC: h.keys, PrivateKey: h.keys,
 			Now: now, Log: log,
 		}.Handler(),
 		"UserinfoFunction": server.Userinfo{
@@ -122,7 +122,7 @@ func (h *house) functions(tokenPath string) map[string]http.Handler {
 			Now: now, Log: log,
 		}.Handler(),
 		"DiscoveryFunction": server.Discovery{
-			Issuer: issuer, TokenPath: h.cfg.AnnouncedTokenPath(),
+			Issuer: issuer, TokenPath: h.cfg.AnnouncedTokenPath(), AuthorizeSigns: true,
 			Issuers: s, Registry: s,
 			Now: now, Log: log,
 		}.Handler(),

@@ -6,7 +6,8 @@
 //
 //	step      a login form that comes back: is it ours? It carries the request it was shown for.
 //	          One that is too old is shown once more, and nothing of it is used
-//	target    client known, redirect URI registered? Until then an error is a page, never a redirect
+//	target    client known, redirect URI registered? Until then an error is a page, never a redirect.
+//	          What a request object says counts from here on
 //	validate  the rest of the request; from here on an error is sent to the target
 //	decide    session, prompt, max_age, id_token_hint, password: who is the person, or show the login page
 //	grant     one write of the code's digest and all that may come of it; then, where the client
@@ -53,7 +54,9 @@ type Endpoint struct {
 	APIs    store.APIs
 	Codes   store.Codes
 	// Tokens mints what leaves from here, nil where nothing is signed.
-	Tokens   *token.Issuer
+	Tokens *token.Issuer
+	// Trust knows the keys of clients, nil where there are no request objects.
+	Trust    Prover
 	Login    login.Authenticator
 	Sessions session.Keeper
 	Seal     session.Sealer
@@ -80,7 +83,7 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return busy(err)
 	}
-	t, err := e.target(ctx, issuer, request)
+	t, request, err := e.target(ctx, issuer, request)
 	if err != nil {
 		return busy(err)
 	}

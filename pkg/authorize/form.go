@@ -27,7 +27,8 @@ var loginBody string
 var loginPage = web.Template("login", loginBody)
 
 // The form's fields. request carries the authorization request; a parameter of
-// that name in an authorization request itself is refused (notSupported).
+// that name in an authorization request itself is a request object, of which the
+// form carries what it says, and no more itself.
 const (
 	fieldUsername = "username"
 	fieldPassword = "password"
@@ -83,7 +84,7 @@ func (e Endpoint) showAgain(ctx context.Context, w http.ResponseWriter, issuer s
 	if err != nil {
 		return refusal
 	}
-	t, err := e.target(ctx, issuer, carried)
+	t, carried, err := e.target(ctx, issuer, carried)
 	if err != nil {
 		return refusal
 	}

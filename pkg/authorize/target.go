@@ -44,20 +44,24 @@ func (t target) name() string { return cmp.Or(t.client.Name, t.client.ID) }
 // client identifier is missing or invalid, the authorization server SHOULD
 // inform the resource owner of the error and MUST NOT automatically redirect the
 // user-agent to the invalid redirection URI."
-func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (target, error) {
+//
+// The request comes back with what its request object says. Where that is not right,
+// the error goes where the request itself says.
+func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (target, oauth.Request, error) {
 	id := r.Get("client_id")
 	if id == "" {
-		return target{}, oauth.InvalidRequest.Errorf("The client_id is missing.")
+		return target{}, r, oauth.InvalidRequest.Errorf("The client_id is missing.")
 	}
 	client, err := e.Clients.Client(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return target{}, oauth.InvalidRequest.Errorf("The application that sent you here is not known: its client_id is wrong.").
+		return target{}, r, oauth.InvalidRequest.Errorf("The application that sent you here is not known: its client_id is wrong.").
 			Because(fmt.Errorf("client_id %.64q: %w", id, err))
 	}
 	if err != nil {
-		return target{}, fmt.Errorf("authorize: client: %w", err)
+		return target{}, r, fmt.Errorf("authorize: client: %w", err)
 	}
 	web.Annotate(ctx, slog.String("client_id", client.ID))
+	r, fault := e.unfold(ctx, issuer, client, r)
 	t := target{
 		client:      client,
 		redirectURI: r.Get("redirect_uri"),
@@ -72,13 +76,15 @@ func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (t
 	case !t.named && len(client.RedirectURIs) == 1:
 		t.redirectURI = client.RedirectURIs[0]
 	case !t.named:
-		return target{}, oauth.InvalidRequest.Errorf("The redirect_uri is missing.")
+		return target{}, r, oauth.InvalidRequest.Errorf("The redirect_uri is missing.")
 	case !oauth.MatchRedirect(client.RedirectURIs, t.redirectURI, client.ApplicationType):
-		return target{}, oauth.InvalidRequest.Errorf("The redirect_uri is not one that the application has registered.").
+		return target{}, r, oauth.InvalidRequest.Errorf("The redirect_uri is not one that the application has registered.").
 			Because(fmt.Errorf("client %s: redirect_uri %.256q is not registered", id, t.redirectURI))
 	}
 	t.asked, _ = oauth.ParseResponseType(r.Get("response_type"))
-	t.mode, t.fault = modeFor(r.Get("response_mode"), t)
+	var other error
+	t.mode, other = modeFor(r.Get("response_mode"), t)
+	t.fault = cmp.Or(fault, other)
 	// A browser may answer a 302 to a POST by another POST, and hand the password
 	// to the client; RFC 9700 §4.12: 303 "is the only redirect code that
 	// unambiguously enforces rewriting the HTTP POST request to an HTTP GET
@@ -86,7 +92,7 @@ func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (t
 	if r.Method == http.MethodPost {
 		t.status = http.StatusSeeOther
 	}
-	return t, nil
+	return t, r, nil
 }
 
 // send answers with the parameters, and with state and iss.

@@ -202,11 +202,9 @@ func (e Endpoint) hinted(ctx context.Context, t target, hint string) (string, er
 }
 
 // notSupported refuses what would change the meaning of the request if it were
-// ignored (OpenID Connect Core 1.0 §6.1, §6.2, §7.2.1).
+// ignored (OpenID Connect Core 1.0 §6.2, §7.2.1).
 func notSupported(r oauth.Request) error {
 	switch {
-	case r.Get("request") != "":
-		return oauth.RequestNotSupported.Errorf("The parameter request is not supported.")
 	case r.Get("request_uri") != "":
 		return oauth.RequestURINotSupported.Errorf("The parameter request_uri is not supported.")
 	case r.Get("registration") != "":

@@ -58,6 +58,11 @@ type Authorize struct {
 	GrantsTable string `env:"GRANTS_TABLE,notEmpty"`
 	// MACKey is the ARN of the KMS key (HMAC_256) that seals the steps of a login.
 	MACKey string `env:"MAC_KEY,notEmpty"`
+	// LogoutQueue is the URL of the queue that the deliver function is fed from.
+	LogoutQueue string `env:"LOGOUT_QUEUE,notEmpty"`
+	// Signs says that tokens leave the authorization endpoint itself: the implicit and
+	// hybrid flows.
+	Signs bool `env:"AUTHORIZE_SIGNS"`
 }
 
 // Userinfo is the environment of the userinfo function.
@@ -76,6 +81,13 @@ type Discovery struct {
 	Common
 	// TokenPath is the path announced for the token endpoint.
 	TokenPath string `env:"TOKEN_PATH" envDefault:"/oauth/token"`
+	// Signs is as in Authorize.
+	Signs bool `env:"AUTHORIZE_SIGNS"`
+}
+
+// Deliver is the environment of the deliver function.
+type Deliver struct {
+	Common
 }
 
 // Local is the environment of `make run`.

@@ -58,6 +58,8 @@ type Metadata struct {
 	IssParameter              bool `json:"authorization_response_iss_parameter_supported"`
 	ClaimsParameterSupported  bool `json:"claims_parameter_supported"`
 	RequestParameterSupported bool `json:"request_parameter_supported"`
+	// RequestAlgorithms is for request objects, none among them.
+	RequestAlgorithms []string `json:"request_object_signing_alg_values_supported"`
 	// RequestURISupported would be true if it were left out.
 	RequestURISupported bool `json:"request_uri_parameter_supported"`
 }
@@ -79,7 +81,12 @@ type Endpoint struct {
 	TokenPath      string
 	RevokePath     string
 	IntrospectPath string
-	// GrantTypes are those that the token endpoint serves.
+	// ResponseTypes and ResponseModes are those of the authorization endpoint.
+	ResponseTypes []string
+	ResponseModes []string
+	// RequestAlgorithms are the algs of request objects there.
+	RequestAlgorithms []string
+	// GrantTypes are those that the two endpoints serve.
 	GrantTypes []string
 	// AuthMethods are the ways for clients to prove themselves there, and
 	// AuthAlgorithms the JWS algs of their assertions.
@@ -108,8 +115,8 @@ func (e Endpoint) Metadata(w http.ResponseWriter, r *http.Request) error {
 		IntrospectionEndpoint:  oauth.Endpoint(issuer, e.IntrospectPath),
 		JWKSURI:                oauth.Endpoint(issuer, "/.well-known/jwks.json"),
 		ScopesSupported:        append(oauth.IdentityScope(), oauth.OfflineAccess, oauth.OnlineAccess),
-		ResponseTypesSupported: []string{"code"},
-		ResponseModesSupported: []string{"query"},
+		ResponseTypesSupported: e.ResponseTypes,
+		ResponseModesSupported: e.ResponseModes,
 		GrantTypesSupported:    e.GrantTypes,
 		SubjectTypesSupported:  []string{"public"},
 		SigningAlgorithms:      signing(algorithms),
@@ -126,6 +133,10 @@ func (e Endpoint) Metadata(w http.ResponseWriter, r *http.Request) error {
 		ChallengeMethods:        []string{oauth.S256},
 		PromptValues:            []string{"none", "login", "select_account"},
 		IssParameter:            true,
+
+		ClaimsParameterSupported:  true,
+		RequestParameterSupported: true,
+		RequestAlgorithms:         e.RequestAlgorithms,
 	}, metadataAge)
 }
 

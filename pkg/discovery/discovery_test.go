@@ -45,6 +45,7 @@ func ask(t *testing.T, h house) *httptest.ResponseRecorder {
 		AuthMethods:     []string{oauth.PrivateKeyJWT, oauth.None},
 		AuthAlgorithms:  []string{"ES256"},
 		ProofAlgorithms: []string{"ES256", "EdDSA"},
+		ResponseTypes:   []string{"code", "none"}, ResponseModes: []string{"query"}, RequestAlgorithms: []string{"none"},
 	}
 	w := httptest.NewRecorder()
 	edge := web.Edge{Log: slog.New(slog.DiscardHandler), Now: time.Now}
@@ -60,12 +61,15 @@ func TestMetadata(t *testing.T) {
 	}
 	list := func(values ...any) []any { return values }
 	for name, want := range map[string]any{
-		"issuer":                 "https://login.example.com/",
-		"token_endpoint":         "https://login.example.com/oauth/token",
-		"revocation_endpoint":    "https://login.example.com/oauth/revoke",
-		"introspection_endpoint": "https://login.example.com/oauth/introspect",
-		"grant_types_supported":  list(oauth.ClientCredentials, oauth.TokenExchange),
-		"scopes_supported":       list("openid", "profile", "email", "address", "phone", "offline_access", "online_access"),
+		"issuer":                                      "https://login.example.com/",
+		"token_endpoint":                              "https://login.example.com/oauth/token",
+		"revocation_endpoint":                         "https://login.example.com/oauth/revoke",
+		"introspection_endpoint":                      "https://login.example.com/oauth/introspect",
+		"grant_types_supported":                       list(oauth.ClientCredentials, oauth.TokenExchange),
+		"response_types_supported":                    list("code", "none"),
+		"response_modes_supported":                    list("query"),
+		"request_object_signing_alg_values_supported": list("none"),
+		"scopes_supported":                            list("openid", "profile", "email", "address", "phone", "offline_access", "online_access"),
 
 		"id_token_signing_alg_values_supported":            list("RS256", "ES256"),
 		"dpop_signing_alg_values_supported":                list("ES256", "EdDSA"),

@@ -5,10 +5,12 @@ import (
 	"net/http"
 	"time"
 
+	"kmint/pkg/authorize"
 	"kmint/pkg/clientauth"
 	"kmint/pkg/discovery"
 	"kmint/pkg/dpop"
 	"kmint/pkg/keys"
+	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 	"kmint/pkg/web"
 )
@@ -19,6 +21,8 @@ type Discovery struct {
 	Issuer string
 	// TokenPath is the path announced for the token endpoint.
 	TokenPath string
+	// AuthorizeSigns says that tokens leave by the authorization endpoint too.
+	AuthorizeSigns bool
 
 	Issuers  store.Issuers
 	Registry store.RegistryReader
@@ -30,12 +34,18 @@ type Discovery struct {
 // Handler serves the well-known documents.
 func (f Discovery) Handler() http.Handler {
 	cache := store.NewCache(nil, nil, nil, f.Issuers, f.Registry, f.Now)
+	grantTypes := GrantTypes()
+	if f.AuthorizeSigns {
+		grantTypes = append(grantTypes, oauth.Implicit)
+	}
 	endpoint := discovery.Endpoint{
 		Issuers:    named{cache, f.Issuer},
 		Keys:       &keys.Ring{Registry: cache},
 		TokenPath:  f.TokenPath,
 		RevokePath: revokePath, IntrospectPath: introspectPath,
-		GrantTypes: GrantTypes(), AuthMethods: clientauth.Methods(), AuthAlgorithms: clientauth.Algorithms(),
+		ResponseTypes: authorize.ResponseTypes(f.AuthorizeSigns), ResponseModes: authorize.ResponseModes(),
+		RequestAlgorithms: authorize.RequestAlgorithms(),
+		GrantTypes: grantTypes, AuthMethods: clientauth.Methods(), AuthAlgorithms: clientauth.Algorithms(),
 		ProofAlgorithms: dpop.Algorithms(),
 	}
 	edge := newEdge(f.Issuer, f.Now, f.Log)

@@ -89,7 +89,7 @@ func build(t *testing.T) http.Handler {
 	mux.Handle("/authorize", server.Authorize{
 		Issuer:  issuer,
 		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
-		MAC: local, Now: time.Now, Log: log,
+		Opaque: db, Documents: db, MAC: local, PrivateKey: local, Now: time.Now, Log: log,
 	}.Handler())
 	mux.Handle("/userinfo", server.Userinfo{
 		Issuer:  issuer,
@@ -97,7 +97,7 @@ func build(t *testing.T) http.Handler {
 		MAC: local, Now: time.Now, Log: log,
 	}.Handler())
 	mux.Handle("/.well-known/", server.Discovery{
-		Issuer: issuer, TokenPath: "/own/path", Issuers: db, Registry: db, Now: time.Now, Log: log,
+		Issuer: issuer, TokenPath: "/own/path", AuthorizeSigns: true, Issuers: db, Registry: db, Now: time.Now, Log: log,
 	}.Handler())
 	return mux
 }

@@ -332,6 +332,27 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	}
 }
 
+// What a caller names is said again in WWW-Authenticate, and all headers of an answer
+// together have 10,240 bytes at Amazon API Gateway.
+func TestErrorWordsStayShort(t *testing.T) {
+	name := strings.Repeat("a", 20000)
+	for _, tt := range []struct{ contentType, body string }{
+		{"application/x-www-form-urlencoded", name + "=1&" + name + "=2"},
+		{"application/x-www-form-urlencoded", name + "=%00"},
+		{"application/x-www-form-urlencoded", name + "=%ff"},
+		{"application/json", `{"` + name + `":"1","` + name + `":"2"}`},
+		{"application/" + name, "x"},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(tt.body))
+		r.Header.Set("Content-Type", tt.contentType)
+		_, err := oauth.ReadRequest(r)
+		refusal := (*oauth.Error)(nil)
+		if !errors.As(err, &refusal) || len(refusal.Description) > 256 {
+			t.Errorf("%.40s: %.300v", tt.body, err)
+		}
+	}
+}
+
 func TestErrorWordsStayPrintable(t *testing.T) {
 	e := oauth.InvalidRequest.Errorf("the parameter %s", "a\"b\r\nSet-Cookie: x\\é")
 	for _, c := range e.Description {

@@ -127,7 +127,7 @@ func readParams(r *http.Request) (url.Values, error) {
 	case "application/json":
 		return readJSON(body)
 	default:
-		return nil, UnsupportedMediaType.Errorf("The Content-Type %s is not supported; send application/x-www-form-urlencoded or application/json.", media)
+		return nil, UnsupportedMediaType.Errorf("The Content-Type %.64s is not supported; send application/x-www-form-urlencoded or application/json.", media)
 	}
 }
 
@@ -233,14 +233,16 @@ func checkOne(name string, list []string, exchange bool) error {
 	text := name + strings.Join(list, "")
 	switch {
 	case !utf8.ValidString(text):
-		return InvalidRequest.Errorf("The parameter %s is not valid UTF-8.", name)
+		return InvalidRequest.Errorf("The parameter %.64s is not valid UTF-8.", name)
 	case strings.ContainsRune(text, 0):
-		return InvalidRequest.Errorf("The parameter %s contains a NUL.", name)
+		return InvalidRequest.Errorf("The parameter %.64s contains a NUL.", name)
 	default:
 		return nil
 	}
 }
 
+// repeated names the parameter, and no more of it than a header has room for: the
+// userinfo endpoint says it in one.
 func repeated(name string) error {
-	return InvalidRequest.Errorf("The parameter %s is included more than once.", name)
+	return InvalidRequest.Errorf("The parameter %.64s is included more than once.", name)
 }

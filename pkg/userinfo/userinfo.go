@@ -106,14 +106,24 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (map[string]any,
 		return nil, oauth.InsufficientScope.Errorf("The access token was not granted the scope openid.")
 	}
 	var user store.User
+	var grant store.Grant
 	err = e.once(ctx, proof.Use, func() (err error) {
-		user, err = e.person(ctx, access, client, settings)
+		user, grant, err = e.person(ctx, access, client, settings)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	claims := token.FactsOf(user, client, settings.Claims, scope).IDToken
+	// What one client has asked for is not shown to another, which has got its token by
+	// an exchange.
+	if grant.ClientID == access.ClientID {
+		asked, err := token.ParseClaimsRequest(grant.Asked)
+		if err != nil {
+			return nil, err
+		}
+		claims = asked.UserinfoClaims(user, claims)
+	}
 	// OpenID Connect Core 1.0 §5.3.2: "The sub (subject) Claim MUST always be
 	// returned in the UserInfo Response."
 	claims["sub"] = user.Subject
@@ -146,11 +156,11 @@ func (e Endpoint) once(ctx context.Context, use store.Use, rest func() error) er
 const giveBackTimeout = 2 * time.Second
 
 // person reads all that the token hangs on, side by side, and returns whom it is
-// about.
-func (e Endpoint) person(ctx context.Context, access token.AccessToken, client store.Client, settings store.Settings) (store.User, error) {
+// about, and the grant that it came of, if of one.
+func (e Endpoint) person(ctx context.Context, access token.AccessToken, client store.Client, settings store.Settings) (store.User, store.Grant, error) {
 	// A client that acts in its own name is nobody, whatever people are called.
 	if access.Machine() {
-		return store.User{}, invalid(errors.New("the token speaks for no person"))
+		return store.User{}, store.Grant{}, invalid(errors.New("the token speaks for no person"))
 	}
 	var (
 		grant   store.Grant
@@ -175,14 +185,14 @@ func (e Endpoint) person(ctx context.Context, access token.AccessToken, client s
 	err := work.Wait()
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return store.User{}, invalid(errors.New("the grant, the session or the user is gone"))
+		return store.User{}, store.Grant{}, invalid(errors.New("the grant, the session or the user is gone"))
 	case err != nil:
-		return store.User{}, err
+		return store.User{}, store.Grant{}, err
 	case revoked:
-		return store.User{}, invalid(errors.New("the token is revoked"))
+		return store.User{}, store.Grant{}, invalid(errors.New("the token is revoked"))
 	case access.GrantID != "" && grant.Subject != access.Subject,
 		access.SessionID != "" && session.Subject != access.Subject:
-		return store.User{}, invalid(errors.New("the grant or the session is another's"))
+		return store.User{}, store.Grant{}, invalid(errors.New("the grant or the session is another's"))
 	}
 	// The login; where it was elsewhere, the issuing. The grant knows the millisecond.
 	begun := time.Unix(cmp.Or(access.AuthTime, access.IssuedAt), 0)
@@ -190,12 +200,12 @@ func (e Endpoint) person(ctx context.Context, access token.AccessToken, client s
 		begun = grant.AuthTime
 	}
 	if user.Ended(begun) || policy.LoginEnded(client, settings, begun) {
-		return store.User{}, invalid(errors.New("the user is blocked, or the login was ended"))
+		return store.User{}, store.Grant{}, invalid(errors.New("the user is blocked, or the login was ended"))
 	}
 	if access.GrantID == "" {
-		return user, nil
+		return user, grant, nil
 	}
-	return user, e.stands(request, settings, grant, access.ClientID)
+	return user, grant, e.stands(request, settings, grant, access.ClientID)
 }
 
 // errNoToken is answered by a bare challenge.

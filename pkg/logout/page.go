@@ -49,18 +49,19 @@ func (e Endpoint) step(ctx context.Context, r oauth.Request, b browser) (oauth.R
 		return r, none, nil
 	}
 	carried := r.Get(fieldRequest)
-	sealed := e.Seal.Check(ctx, r.Get(fieldSeal), b.key, carried)
-	if sealed != nil && !errors.Is(sealed, session.ErrSeal) {
-		return r, none, sealed
+	came := confirmed
+	err := e.Seal.Check(ctx, r.Get(fieldSeal), b.key, carried)
+	if errors.Is(err, session.ErrSeal) {
+		came, err = outdated, nil
+	}
+	if err != nil {
+		return r, none, err
 	}
 	original, err := r.With(carried)
 	if err != nil {
 		return r, none, err
 	}
-	if sealed != nil {
-		return original, outdated, nil
-	}
-	return original, confirmed, nil
+	return original, came, nil
 }
 
 // askView is what ask.html shows.

@@ -165,6 +165,10 @@ func TestPromisesCanBreak(t *testing.T) {
 			s.Bind = ""
 			return m.SpendCode(ctx, s)
 		}}, "is not that of the token's client and key"},
+		"a refresh binds nothing": {defect{rotate: func(m *memory, r store.Rotation) (store.Grant, error) {
+			r.Bind = ""
+			return m.RotateRefreshToken(ctx, r)
+		}}, "is not that of the token's client and key"},
 		"a refresh token has no end": {defect{rotate: func(m *memory, r store.Rotation) (store.Grant, error) {
 			r.Now = began
 			return m.RotateRefreshToken(ctx, r)

@@ -375,6 +375,7 @@ func (h *history) use(t *rapid.T, token *refreshToken) {
 			// What was rotated is given back: the token yields its successor until that is
 			// used.
 			l.reopened, l.previous = true, token.text
+			l.binds(f)
 		}
 		return
 	}
@@ -397,6 +398,9 @@ func (h *history) use(t *rapid.T, token *refreshToken) {
 		t.Fatal("the session has ended")
 	}
 	h.person(t, l, f, a, asked, targets)
+	if !old {
+		l.binds(f)
+	}
 	// RFC 9700 §4.14.2: those of public clients MUST be bound to the sender or rotate.
 	static := f.client.Refresh.NonRotating && (f.client.AuthMethod != oauth.None || f.client.DPoPBound)
 	next := a.text("refresh_token")
@@ -435,6 +439,18 @@ func (h *history) use(t *rapid.T, token *refreshToken) {
 		}
 	}
 	l.idle = h.now.Add(time.Duration(f.client.Refresh.IdleLifetime) * time.Second)
+}
+
+// binds: a refresh token that is issued with a proof is bound (RFC 9449 §5), the later
+// ones like the first.
+func (l *login) binds(f form) {
+	if f.prover == nil {
+		return
+	}
+	l.bound = true
+	if f.client.AuthMethod == oauth.None {
+		l.key = f.prover.thumbprint
+	}
 }
 
 // proofAgain sends one proof twice (RFC 9449 §11.1), with a request that would do

@@ -219,20 +219,18 @@ func (s *Store) put(ctx context.Context, table string, it item, condition string
 }
 
 // update changes an item that exists and of which the condition holds; "" for
-// any that exists. changes is the update expression, "" for none.
+// any that exists. changes is the update expression.
 func (s *Store) update(ctx context.Context, key, changes, condition string, values item) (outcome, error) {
 	if len(key) > maxKey {
 		return outcome{refused: true}, nil
 	}
 	in := &dynamodb.UpdateItemInput{
 		TableName: &s.GrantsTable, Key: keyOf(key),
+		UpdateExpression:                    &changes,
 		ConditionExpression:                 aws.String(and("attribute_exists(#pk)", condition)),
 		ExpressionAttributeValues:           values,
 		ReturnValues:                        types.ReturnValueAllNew,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	}
-	if changes != "" {
-		in.UpdateExpression = &changes
 	}
 	in.ExpressionAttributeNames = names(changes, *in.ConditionExpression)
 	var out *dynamodb.UpdateItemOutput

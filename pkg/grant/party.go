@@ -187,7 +187,7 @@ func (p Parties) refreshToken(ctx context.Context, r Request, presented oauth.Se
 	grant, err := p.Grants.RotateRefreshToken(ctx, store.Rotation{
 		GrantID: handle.GrantID, ClientID: r.Client.ID,
 		Family: handle.Family.Digest(), Presented: handle.Rotating.Digest(), Static: true,
-		Key: r.Key, Bind: bind(r), Now: p.Now(), By: oauth.NewID(),
+		Key: r.Key, Now: p.Now(), By: oauth.NewID(),
 		Idle:   time.Duration(r.Client.Refresh.IdleLifetime) * time.Second,
 		Leeway: time.Duration(r.Client.Refresh.Leeway) * time.Second,
 	})

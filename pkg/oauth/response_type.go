@@ -51,6 +51,19 @@ func ParseResponseType(text string) (t ResponseType, ok bool) {
 // Front reports whether a token leaves by the authorization endpoint itself.
 func (t ResponseType) Front() bool { return t.IDToken || t.Token }
 
+// GrantTypes lists the grant types that OpenID Connect Dynamic Client Registration 1.0
+// §2 pairs with the response type: nil for none.
+func (t ResponseType) GrantTypes() []string {
+	var types []string
+	if t.Code {
+		types = append(types, AuthorizationCode)
+	}
+	if t.Front() {
+		types = append(types, Implicit)
+	}
+	return types
+}
+
 // String is the response_type in the usual order of words.
 func (t ResponseType) String() string {
 	var words []string

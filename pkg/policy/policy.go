@@ -41,7 +41,7 @@ func MayUseResponseType(c store.Client, settings store.Settings, t oauth.Respons
 	if !slices.Contains(registered, t.String()) {
 		return oauth.UnauthorizedClient.Errorf("The client is not registered for the response_type %s.", t)
 	}
-	for _, grantType := range GrantTypesOf(t) {
+	for _, grantType := range t.GrantTypes() {
 		if err := MayUseGrant(c, settings, grantType); err != nil {
 			return err
 		}
@@ -52,18 +52,6 @@ func MayUseResponseType(c store.Client, settings store.Settings, t oauth.Respons
 		return oauth.UnauthorizedClient.Errorf("The client's tokens are bound to a key, and a token from the authorization endpoint could not be.")
 	}
 	return nil
-}
-
-// GrantTypesOf lists the grant types that a response type needs.
-func GrantTypesOf(t oauth.ResponseType) []string {
-	var types []string
-	if t.Code {
-		types = append(types, oauth.AuthorizationCode)
-	}
-	if t.Front() {
-		types = append(types, oauth.Implicit)
-	}
-	return types
 }
 
 // Audience decides which APIs a request is for: those asked for (RFC 8707 §2),

@@ -36,8 +36,8 @@ func (p *Problems) client(o *object) Client {
 		return oauth.CheckRedirect(uri, c.ApplicationType)
 	}
 	c.RedirectURIs = o.list("redirect_uris", redirect)
-	if slices.Contains(c.GrantTypes, oauth.AuthorizationCode) && len(c.RedirectURIs) == 0 {
-		o.add(o.path, "it has the grant type authorization_code, but no redirect_uris")
+	if grant := loginGrant(c.GrantTypes); grant != "" && len(c.RedirectURIs) == 0 {
+		o.add(o.path, "it has the grant type %s, but no redirect_uris", grant)
 	}
 	c.PostLogoutRedirectURIs = o.list("post_logout_redirect_uris", redirect)
 	c.BackchannelLogoutURI = o.logoutURI("backchannel_logout_uri")
@@ -87,7 +87,7 @@ func (o *object) logoutURI(name string) string {
 // grantTypes reads grant_types and response_types, which must agree (RFC 7591
 // §2.1).
 func (o *object) grantTypes(c *Client) {
-	c.GrantTypes = o.list("grant_types", supported(oauth.AuthorizationCode, oauth.ClientCredentials, oauth.RefreshToken,
+	c.GrantTypes = o.list("grant_types", supported(oauth.AuthorizationCode, oauth.Implicit, oauth.ClientCredentials, oauth.RefreshToken,
 		oauth.Password, oauth.PasswordRealm, oauth.TokenExchange))
 	if _, there := o.has.values["grant_types"]; !there {
 		// RFC 7591 §2: "If omitted, the default behavior is that the client will
@@ -100,19 +100,12 @@ func (o *object) grantTypes(c *Client) {
 			o.add(o.at("grant_types"), "it is empty: the client could do nothing")
 		}
 	}
-	c.ResponseTypes = o.list("response_types", supported("code"))
-	_, there := o.has.values["response_types"]
-	code := slices.Contains(c.GrantTypes, oauth.AuthorizationCode)
-	switch {
-	case code && !there:
-		c.ResponseTypes = []string{"code"}
-	case code && len(c.ResponseTypes) == 0:
-		o.add(o.at("response_types"), "it is empty, but the grant type authorization_code needs code (RFC 7591 §2.1)")
-	case !code && len(c.ResponseTypes) > 0:
-		o.add(o.at("response_types"), "code needs the grant type authorization_code (RFC 7591 §2.1)")
+	o.responseTypes(c)
+	if grant := loginGrant(c.GrantTypes); grant != "" && !c.FirstParty {
+		o.add(o.path, "it has the grant type %s, but not first_party true: nobody can be asked for consent yet, so only the owner's own clients may log people in", grant)
 	}
-	if code && !c.FirstParty {
-		o.add(o.path, "it has the grant type authorization_code, but not first_party true: nobody can be asked for consent yet, so only the owner's own clients may log people in")
+	if c.RequestObjectAlgorithm != "" && loginGrant(c.GrantTypes) == "" {
+		o.add(o.at("request_object_signing_alg"), "it needs the grant type authorization_code or implicit")
 	}
 	if slices.Contains(c.GrantTypes, oauth.RefreshToken) && !slices.ContainsFunc(c.GrantTypes, givesRefreshToken) {
 		o.add(o.at("grant_types"), "refresh_token needs authorization_code, password or token exchange: no other grant type gives a refresh token")
@@ -121,6 +114,59 @@ func (o *object) grantTypes(c *Client) {
 	// confidential clients."
 	if c.Public() && slices.Contains(c.GrantTypes, oauth.ClientCredentials) {
 		o.add(o.at("grant_types"), "client_credentials is not for a public client, which has token_endpoint_auth_method none (RFC 6749 §4.4)")
+	}
+}
+
+// loginGrant is the first of the grant types for which people log in, "" for none.
+func loginGrant(grantTypes []string) string {
+	for _, grantType := range []string{oauth.AuthorizationCode, oauth.Implicit} {
+		if slices.Contains(grantTypes, grantType) {
+			return grantType
+		}
+	}
+	return ""
+}
+
+// responseTypes reads response_types, in whatever order their words are.
+func (o *object) responseTypes(c *Client) {
+	const name, section = "response_types", "(OpenID Connect Dynamic Client Registration 1.0 §2)"
+	listed := o.list(name, func(text string) error {
+		if _, ok := oauth.ParseResponseType(text); !ok {
+			return supported(oauth.ResponseTypes()...)(text)
+		}
+		return nil
+	})
+	if _, there := o.has.values[name]; !there && slices.Contains(c.GrantTypes, oauth.AuthorizationCode) {
+		listed = []string{"code"}
+	}
+	var used []string // of the grant types
+	for i, text := range listed {
+		t, ok := oauth.ParseResponseType(text)
+		if !ok {
+			return
+		}
+		if slices.Contains(c.ResponseTypes, t.String()) {
+			o.add(index(o.at(name), i), "it is there twice")
+		}
+		c.ResponseTypes = append(c.ResponseTypes, t.String())
+		for _, grantType := range t.GrantTypes() {
+			used = append(used, grantType)
+			if !slices.Contains(c.GrantTypes, grantType) {
+				o.add(o.at(name), "%s needs the grant type %s %s", t, grantType, section)
+			}
+		}
+		// RFC 9449 §5.2: without a proof no token could be bound.
+		if t.Token && o.flag("dpop_bound_access_tokens") {
+			o.add(o.at(name), "%s gives a token without a proof, and the client has dpop_bound_access_tokens true", t)
+		}
+	}
+	for _, grantType := range []string{oauth.AuthorizationCode, oauth.Implicit} {
+		if slices.Contains(c.GrantTypes, grantType) && !slices.Contains(used, grantType) {
+			o.add(o.at(name), "none of them needs the grant type %s, which the client has %s", grantType, section)
+		}
+	}
+	if len(listed) > 0 && loginGrant(c.GrantTypes) == "" && used == nil {
+		o.add(o.at(name), "none needs the grant type authorization_code or implicit")
 	}
 }
 

@@ -330,7 +330,7 @@ func TestMembersRefused(t *testing.T) {
 		{"keys twice", whole{client: keys(ecKey) + `, "jwks_uri": "https://app.example/keys"`}, `clients[0].jwks_uri: there is a jwks already (RFC 7591 §2: they "MUST NOT both be present")`},
 		{"keys over http", whole{client: pkj + `, "jwks_uri": "http://app.example/keys"`}, "clients[0].jwks_uri: it is not an https URL"},
 		{"keys with a password", whole{client: pkj + `, "jwks_uri": "https://u:p@app.example/keys"`}, "clients[0].jwks_uri: it has user information or a fragment"},
-		{"keys of another method", whole{client: exact + `, "jwks": {"keys": [{"alg": "ES256", ` + ecKey + `}]}`}, "clients[0].jwks: only a client with token_endpoint_auth_method private_key_jwt has keys"},
+		{"keys of another method", whole{client: exact + `, "jwks": {"keys": [{"alg": "ES256", ` + ecKey + `}]}`}, "clients[0].jwks: only a client with token_endpoint_auth_method private_key_jwt or a request_object_signing_alg has keys"},
 		{"keys as text", whole{client: pkj + `, "jwks": "{}"`}, "clients[0].jwks: it is a string, not an object\nclients[0].jwks: it has no keys (RFC 7517 §5)"},
 		{"no keys", whole{client: pkj + `, "jwks": {"keys": []}`}, "clients[0].jwks.keys: it is empty: nothing could be verified"},
 		{"another member of the set", whole{client: pkj + `, "jwks": {"keys": [{` + ecKey + `}], "key": 1}`}, "clients[0].jwks.key: it is not a member that kmint knows"},

@@ -150,17 +150,29 @@ func leastSecret(algorithms []string) int {
 	return least
 }
 
+// publicKeys reads the keys that a client signs with: assertions, or request objects.
 func (o *object) publicKeys(c *Client) {
-	if c.AuthMethod == oauth.PrivateKeyJWT {
-		c.JWKS, c.JWKSURI = o.jwks(c.AssertionAlgorithms), o.jwksURI()
-		if c.JWKS == "" && c.JWKSURI == "" {
+	const member = "request_object_signing_alg"
+	c.RequestObjectAlgorithm = o.oneOf(member, "", append(jwt.AsymmetricAlgorithms(), "none")...)
+	algorithms := c.AssertionAlgorithms
+	signsObjects := slices.Contains(jwt.AsymmetricAlgorithms(), c.RequestObjectAlgorithm)
+	if signsObjects && c.AuthMethod == oauth.PrivateKeyJWT {
+		algorithms = append(slices.Clone(algorithms), c.RequestObjectAlgorithm)
+	} else if signsObjects {
+		algorithms = []string{c.RequestObjectAlgorithm}
+	}
+	if c.AuthMethod == oauth.PrivateKeyJWT || signsObjects {
+		c.JWKS, c.JWKSURI = o.jwks(algorithms), o.jwksURI()
+		if c.JWKS == "" && c.JWKSURI == "" && signsObjects {
+			o.add(o.path, "it has neither jwks nor jwks_uri, and the %s %s needs one", member, c.RequestObjectAlgorithm)
+		} else if c.JWKS == "" && c.JWKSURI == "" {
 			o.add(o.path, "it has neither jwks nor jwks_uri, and %s needs one", oauth.PrivateKeyJWT)
 		}
 		return
 	}
 	for _, name := range []string{"jwks", "jwks_uri"} {
 		if _, there := o.get(name); there {
-			o.add(o.at(name), "only a client with token_endpoint_auth_method %s has keys", oauth.PrivateKeyJWT)
+			o.add(o.at(name), "only a client with token_endpoint_auth_method %s or a %s has keys", oauth.PrivateKeyJWT, member)
 		}
 	}
 }

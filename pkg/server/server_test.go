@@ -108,6 +108,7 @@ func given() map[string]string {
 	return map[string]string{
 		"service": basic("demo-service", "demo-service-secret-used-in-examples-only"),
 		"web":     basic("demo-web", "demo-web-secret-used-in-examples-only"),
+		"hybrid":  basic("demo-hybrid", "demo-hybrid-secret-used-in-examples-only"),
 		"orders":  basic("demo-orders-api", "demo-orders-api-secret-used-in-examples-only"),
 		"wrong":   basic("demo-service", strings.Repeat("wrong", 8)),
 	}

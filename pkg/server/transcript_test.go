@@ -42,6 +42,7 @@ import (
 //	< json name = value              a member of the JSON body; "-" for none
 //	< json name => variable          keeps it
 //	< query name => variable         keeps a parameter of the Location header; also =
+//	< fragment name => variable      likewise, of its fragment
 //	< field name => variable         keeps a form's hidden field
 //	< cookie => variable             keeps the name=value of each Set-Cookie, to send as Cookie
 //	! proof, jwt, thumbprint         what a client makes with a key (forge_test.go)
@@ -153,7 +154,7 @@ func (s *transcript) expect(want string) {
 	}
 	word, rest, _ := strings.Cut(want, " ")
 	switch word {
-	case "json", "query", "field", "cookie", "claim", "header":
+	case "json", "query", "fragment", "field", "cookie", "claim", "header":
 		s.value(word, rest)
 	case "body":
 		s.match("the body", strings.TrimPrefix(rest, "~ "), s.body)
@@ -233,6 +234,13 @@ func (s *transcript) find(kind, path string) (string, bool) {
 			s.failf("%v", err)
 		}
 		return location.Query().Get(path), location.Query().Has(path)
+	case "fragment":
+		_, fragment, _ := strings.Cut(s.answer.Header.Get("Location"), "#")
+		parameters, err := url.ParseQuery(fragment)
+		if err != nil {
+			s.failf("%v", err)
+		}
+		return parameters.Get(path), parameters.Has(path)
 	case "field":
 		found := regexp.MustCompile(`name="` + path + `" value="([^"]*)"`).FindStringSubmatch(s.body)
 		if found == nil {

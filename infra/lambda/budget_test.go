@@ -16,12 +16,14 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/smithy-go/middleware"
 
 	"kmint/pkg/dynamo"
 	"kmint/pkg/gateway"
 	"kmint/pkg/kms"
 	"kmint/pkg/server"
+	"kmint/pkg/store"
 )
 
 // A cost is what a request asks of AWS.
@@ -245,17 +247,25 @@ func TestBudgets(t *testing.T) {
 		}
 		return payload, id, strings.Split(strings.TrimSuffix(log.String(), "\n"), "\n")
 	}
+	warm := time.Now()
 	t.Run("cold", func(t *testing.T) { run(t, r, ask) })
 	m.pause = 50 * time.Millisecond
-	t.Run("warm", func(warm *testing.T) {
-		run(warm, r, func(t *testing.T, function string, event []byte) ([]byte, string, []string) {
+	t.Run("warm", func(all *testing.T) {
+		run(all, r, func(t *testing.T, function string, event []byte) ([]byte, string, []string) {
+			_, name, _ := strings.Cut(t.Name(), "/warm/")
 			m.take()
 			payload, id, lines := ask(t, function, event)
 			calls := m.take()
-			_, name, _ := strings.Cut(t.Name(), "/warm/")
+			remembered := store.MaxAge // a slow machine fills its caches twice
+			if name == "token/exchange_person" {
+				remembered = store.MaxMissAge // that no client has the person's name
+			}
+			if time.Since(warm) > remembered {
+				calls = slices.DeleteFunc(calls, func(c call) bool { return c.fills(r.tables.Config) })
+			}
 			want, ok := budgets[name]
 			if got := sum(t, calls); !ok || got != want {
-				warm.Errorf("%s costs %+v, want %+v: %v", name, got, want, calls) // the script goes on
+				all.Errorf("%s costs %+v, want %+v: %v", name, got, want, calls) // the script goes on
 			}
 			return payload, id, lines
 		})
@@ -286,7 +296,7 @@ func (r *rig) handlers(m *meter) (map[string]gateway.Function, *bytes.Buffer) {
 			PrivateKey: kms.Signer{Client: keys}, Now: time.Now, Log: log,
 		}.Handler()),
 		"authorize": gateway.Proxy(server.Authorize{
-			Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
+			Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Joined: db, Codes: db,
 			MAC: &kms.MAC{Client: keys, Key: r.macKey}, Now: time.Now, Log: log,
 		}.Handler()),
 		"userinfo": gateway.Proxy(server.Userinfo{
@@ -311,12 +321,32 @@ type meter struct {
 
 type call struct {
 	operation    string
+	table        string // of a GetItem
 	began, ended time.Time
 }
 
 func (c call) String() string { return c.operation }
 
+// fills reports whether the call is for what is kept in memory afterwards.
+func (c call) fills(configTable string) bool {
+	return c.table == configTable || c.operation == "GenerateMac" || c.operation == "Decrypt"
+}
+
+// tableKey is that of a read's table in the context of a call.
+type tableKey struct{}
+
 func (m *meter) count(stack *middleware.Stack) error {
+	err := stack.Initialize.Add(middleware.InitializeMiddlewareFunc("table", func(
+		ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+	) (middleware.InitializeOutput, middleware.Metadata, error) {
+		if read, ok := in.Parameters.(*dynamodb.GetItemInput); ok {
+			ctx = middleware.WithStackValue(ctx, tableKey{}, aws.ToString(read.TableName))
+		}
+		return next.HandleInitialize(ctx, in)
+	}), middleware.Before)
+	if err != nil {
+		return err
+	}
 	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("meter", func(
 		ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
 	) (middleware.DeserializeOutput, middleware.Metadata, error) {
@@ -325,7 +355,8 @@ func (m *meter) count(stack *middleware.Stack) error {
 		out, metadata, err := next.HandleDeserialize(ctx, in)
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.calls = append(m.calls, call{awsmiddleware.GetOperationName(ctx), began, time.Now()})
+		table, _ := middleware.GetStackValue(ctx, tableKey{}).(string)
+		m.calls = append(m.calls, call{awsmiddleware.GetOperationName(ctx), table, began, time.Now()})
 		return out, metadata, err
 	}), middleware.After)
 }
@@ -372,7 +403,7 @@ func sum(t *testing.T, calls []call) (c cost) {
 
 func TestSumFindsTheLongestChain(t *testing.T) {
 	at := func(began, ended int) call {
-		return call{"Sign", time.Unix(int64(began), 0), time.Unix(int64(ended), 0)}
+		return call{"Sign", "", time.Unix(int64(began), 0), time.Unix(int64(ended), 0)}
 	}
 	for name, tt := range map[string]struct {
 		calls []call

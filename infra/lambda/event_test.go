@@ -21,6 +21,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"go.yaml.in/yaml/v3"
+
+	"kmint/infra/rig/ddb"
 )
 
 const root = "../.."
@@ -331,31 +333,46 @@ func checkBody(t *testing.T, e events.APIGatewayV2HTTPRequest) {
 	}
 }
 
-// templateRoutes maps each route of template.yaml to the folder of its function.
-func templateRoutes(t *testing.T) map[string]string {
+// A samTemplate is what these tests read of template.yaml.
+type samTemplate struct {
+	Globals struct {
+		Function samProperties `yaml:"Function"`
+	} `yaml:"Globals"`
+	Resources map[string]struct {
+		Properties samProperties `yaml:"Properties"`
+	} `yaml:"Resources"`
+}
+
+type samProperties struct {
+	Environment struct {
+		Variables map[string]yaml.Node `yaml:"Variables"`
+	} `yaml:"Environment"`
+	Events map[string]struct {
+		Type       string `yaml:"Type"`
+		Properties struct {
+			Method string `yaml:"Method"`
+			Path   string `yaml:"Path"`
+		} `yaml:"Properties"`
+	} `yaml:"Events"`
+}
+
+func readTemplate(t *testing.T) (template samTemplate) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "template.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var template struct {
-		Resources map[string]struct {
-			Properties struct {
-				Events map[string]struct {
-					Type       string `yaml:"Type"`
-					Properties struct {
-						Method string `yaml:"Method"`
-						Path   string `yaml:"Path"`
-					} `yaml:"Properties"`
-				} `yaml:"Events"`
-			} `yaml:"Properties"`
-		} `yaml:"Resources"`
-	}
 	if err := yaml.Unmarshal(text, &template); err != nil {
 		t.Fatal(err)
 	}
+	return template
+}
+
+// templateRoutes maps each route of template.yaml to the folder of its function.
+func templateRoutes(t *testing.T) map[string]string {
+	t.Helper()
 	routes := map[string]string{}
-	for id, resource := range template.Resources {
+	for id, resource := range readTemplate(t).Resources {
 		for _, e := range resource.Properties.Events {
 			if e.Type == "HttpApi" {
 				routes[e.Properties.Method+" "+e.Properties.Path] = strings.ToLower(strings.TrimSuffix(id, "Function"))
@@ -363,6 +380,22 @@ func templateRoutes(t *testing.T) map[string]string {
 		}
 	}
 	return routes
+}
+
+// The functions of these tests get the variables of template.yaml: not one more, on
+// which what is deployed could not rely, and not one less.
+func TestEnvironmentIsThatOfTheTemplate(t *testing.T) {
+	template := readTemplate(t)
+	for _, function := range []string{"authorize", "discovery", "token", "userinfo"} {
+		declared := slices.Collect(maps.Keys(template.Globals.Function.Environment.Variables))
+		id := strings.ToUpper(function[:1]) + function[1:] + "Function"
+		declared = slices.AppendSeq(declared, maps.Keys(template.Resources[id].Properties.Environment.Variables))
+		slices.Sort(declared)
+		env := (&rig{db: &ddb.Local{}}).env(function)
+		if given := slices.Sorted(maps.Keys(env)); !slices.Equal(given, declared) {
+			t.Errorf("%s gets %q, and the template declares %q", function, given, declared)
+		}
+	}
 }
 
 func TestFillEscapes(t *testing.T) {

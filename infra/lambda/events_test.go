@@ -227,7 +227,7 @@ func TestEvents(t *testing.T) {
 // run takes every step of the script through a door.
 func run(t *testing.T, r *rig, through door) {
 	t.Helper()
-	h := &house{door: through, forge: newForge(t), known: map[string]any{"expired_token": r.expiredToken(t)}}
+	h := &house{began: time.Now(), door: through, forge: newForge(t), known: map[string]any{"expired_token": r.expiredToken(t)}}
 	maps.Copy(h.known, h.forge.thumbprints(t))
 	for _, step := range script {
 		// What comes after a step that failed would fail for want of it.
@@ -258,6 +258,7 @@ func checkScript(t *testing.T) {
 
 // A house is the four functions, and what their answers gave.
 type house struct {
+	began time.Time
 	door  door
 	forge *forge
 	keys  keySet
@@ -275,7 +276,7 @@ func (h *house) step(t *testing.T, name, which string) {
 		t.Fatal(err)
 	}
 	function, _, _ := strings.Cut(name, "/")
-	s := sight{began: time.Now().Truncate(time.Millisecond), known: h.known, kept: map[string]any{}}
+	s := sight{run: h.began, began: time.Now().Truncate(time.Millisecond), known: h.known, kept: map[string]any{}}
 	payload, id, lines := h.door(t, function, event)
 	s.ended, s.id = time.Now(), id
 	if len(lines) != 1 {

@@ -82,7 +82,7 @@ func TestKindsRefuse(t *testing.T) {
 	at := func(d time.Duration) json.Number { return json.Number(fmt.Sprint(now.Add(d).Unix())) }
 	stamp := func(d time.Duration) string { return now.Add(d).Format(time.RFC3339Nano) }
 	s := sight{
-		began: now.Add(-time.Second), ended: now.Add(time.Second), id: "1", keys: keys,
+		run: now.Add(-time.Minute), began: now.Add(-time.Second), ended: now.Add(time.Second), id: "1", keys: keys,
 		known:     map[string]any{"code.web": code, "sid": strings.Repeat("s", 43), "jti.access_token": strings.Repeat("j", 43), "thumbprint.spa": strings.Repeat("t", 43)},
 		presented: map[string]any{"sub": "somebody", "exp": at(time.Minute)},
 		tree: readTree(t, []byte(`{"response": {"body": {"access_token": "a.b.c", "expires_in": 86400}},

@@ -112,12 +112,15 @@ func (r *rig) env(function string) map[string]string {
 		maps.Copy(env, map[string]string{"TOKEN_PATH": "/oauth2/token", "MAC_KEY": r.macKey, "SECRETS_KEY": r.secretsKey, "AWS_ENDPOINT_URL_KMS": r.kmsURL})
 	case "authorize":
 		maps.Copy(env, people)
-		maps.Copy(env, map[string]string{"MAC_KEY": r.macKey, "AWS_ENDPOINT_URL_KMS": r.kmsURL})
+		maps.Copy(env, map[string]string{
+			"MAC_KEY": r.macKey, "AUTHORIZE_SIGNS": "false", "AWS_ENDPOINT_URL_KMS": r.kmsURL,
+			"LOGOUT_QUEUE": "https://sqs.us-east-1.amazonaws.com/123456789012/kmint-logout",
+		})
 	case "userinfo":
 		maps.Copy(env, people)
 		maps.Copy(env, map[string]string{"MAC_KEY": r.macKey, "AWS_ENDPOINT_URL_KMS": r.kmsURL})
 	case "discovery":
-		env["TOKEN_PATH"] = "/oauth/token"
+		maps.Copy(env, map[string]string{"TOKEN_PATH": "/oauth/token", "AUTHORIZE_SIGNS": "false"})
 	}
 	return env
 }

@@ -20,10 +20,11 @@ import (
 
 // A sight is one step as it was seen.
 type sight struct {
-	// began and ended enclose the invocation whose id this is.
-	began, ended time.Time
-	id           string
-	tree         map[string]any
+	// run is when the script began; began and ended enclose the invocation whose id
+	// this is.
+	run, began, ended time.Time
+	id                string
+	tree              map[string]any
 	// kept is what stood at this step's stand-ins, known what did at earlier ones.
 	kept, known map[string]any
 	keys        keySet
@@ -269,7 +270,7 @@ func issuedAt(_ string, value any, s sight) error {
 
 // authTime is of this run, and of a login that was before the code.
 func authTime(_ string, value any, s sight) error {
-	return between(value, s.ended.Add(-time.Minute), s.ended)
+	return between(value, s.run, s.ended)
 }
 
 func between(value any, from, to time.Time) error {

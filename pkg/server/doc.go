@@ -61,11 +61,15 @@
 //     for must have been written down for the client, and gives no scope value that
 //     the subject_token has not; of a token that says only who (an ID token, the JWT
 //     of another issuer) the configuration alone decides. With an actor_token there
-//     is no refresh token. The act of a foreign actor has our name for it as sub.
-//   - RFC 8707 §2: several APIs in one token must want the same kind of token.
+//     is no refresh token, and nobody acts for themselves. A refresh token that was
+//     made by exchange ends with the grant that it was made of, and yields no other by
+//     exchange. The act of a foreign actor has our name for it as sub.
+//   - RFC 8707 §2: a resource names an API by its identifier, which need not be a URI;
+//     what names none is an invalid_target, whatever its form. Several APIs in one
+//     token must want the same kind of token.
 //   - RFC 9068 §2.2.3: access tokens carry grant_id, by which they can be revoked.
-//   - RFC 9449 §5: what has given a bound token never gives an unbound one, to
-//     confidential clients either. §8: a nonce that was not asked for is not looked
+//   - RFC 9449 §5: a grant whose code or refresh token came with a proof gives bound
+//     tokens alone from then on, to confidential clients too. §8: a nonce that was not asked for is not looked
 //     at. §11.1: a proof is good once for a method and an address.
 //   - OpenID Connect Core 1.0 §3.1.2.1: redirect_uri may be left out if exactly one
 //     is registered, with openid too. Of prompt, none and login are obeyed,

@@ -439,7 +439,11 @@ func (p Parties) stands(ctx context.Context, r Request, one *party) error {
 		one.authTime, one.sessionID = one.grant.AuthTime, one.grant.SessionID // to the millisecond
 	}
 	// The grant may be that of another client, whose token was exchanged before.
-	for _, id := range []string{r.Client.ID, one.clientID, one.grant.ClientID, one.parent.ClientID} {
+	clients := []string{r.Client.ID, one.clientID, one.grant.ClientID, one.parent.ClientID}
+	if one.allows.Machine {
+		clients = append(clients, one.subject)
+	}
+	for _, id := range clients {
 		if id == "" {
 			continue
 		}

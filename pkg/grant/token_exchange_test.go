@@ -640,6 +640,11 @@ func TestExchangeOfAMachinesTokenAgain(t *testing.T) {
 	if claims := h.claims(again.AccessToken); claims["sub"] != "app" || again.Scope != "read" {
 		t.Errorf("%v", claims)
 	}
+	h.wait(time.Second)
+	h.change("app", func(c *store.Client) { c.NotBefore = h.clock() })
+	h.want(h.swap("gateway", onward.AccessToken, oauth.AccessTokenType, "audience", stock), 400, oauth.InvalidRequest)
+	h.change("app", func(c *store.Client) { c.NotBefore = time.Time{} })
+	h.ok(h.swap("gateway", onward.AccessToken, oauth.AccessTokenType, "audience", stock))
 	h.change("gateway", func(c *store.Client) { c.APIGrants = nil })
 	h.want(h.swap("gateway", onward.AccessToken, oauth.AccessTokenType), 400, oauth.InvalidTarget)
 }

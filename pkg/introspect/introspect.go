@@ -221,6 +221,9 @@ func (e Endpoint) alive(ctx context.Context, settings store.Settings, t token.Ac
 			return gone(err, "user")
 		})
 	}
+	if foreign && !t.Machine() {
+		read.Go(func() error { return e.exchanged(readCtx, settings, t) })
+	}
 	if t.SessionID != "" {
 		read.Go(func() error { return e.session(readCtx, t.SessionID) })
 	}
@@ -244,6 +247,19 @@ func (e Endpoint) alive(ctx context.Context, settings store.Settings, t token.Ac
 		return err
 	}
 	return e.stands(ctx, settings, grant, t.ClientID)
+}
+
+// exchanged judges a token that another client was given for a machine's own, if it is
+// one: then the machine's client_id is its sub.
+func (e Endpoint) exchanged(ctx context.Context, settings store.Settings, t token.AccessToken) error {
+	client, err := e.Clients.Client(ctx, t.Subject)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return ended(time.Unix(t.IssuedAt, 0), store.User{}, client, settings)
 }
 
 // ended compares what began then with all that ends older things.

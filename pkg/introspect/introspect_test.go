@@ -358,6 +358,21 @@ func TestAMachinesToken(t *testing.T) {
 	}
 }
 
+// The same token in the hands of another client, who got it by exchange.
+func TestAMachinesTokenThatWasExchanged(t *testing.T) {
+	h := open(t)
+	presented := h.issue(token.Authorization{
+		ClientID: "second", Subject: "app", GrantType: oauth.TokenExchange, Scope: oauth.Scope{"read:first"}, Audience: []string{"https://first/"},
+		Format: token.Format{Lifetime: time.Hour},
+	}).AccessToken
+	for at, want := range map[time.Time]bool{now.Truncate(time.Second): true, now.Add(time.Second): false} {
+		h.must(h.store.PutClient(t.Context(), store.Client{ID: "app", NotBefore: at}))
+		if got := h.active("first", presented); (got != nil) != want {
+			t.Errorf("not_before %s: %v", at, got)
+		}
+	}
+}
+
 // Each of these ends an access token, and a refresh token too unless it says so.
 func TestWhatEndsATokenMakesItInactive(t *testing.T) {
 	user := func(change func(*store.User)) func(*house, *store.Grant, string) {

@@ -254,3 +254,25 @@ func TestGrantEnds(t *testing.T) {
 		t.Errorf("the lifetime of two is %v", got)
 	}
 }
+
+func TestMayRefresh(t *testing.T) {
+	refreshes := store.Client{GrantTypes: []string{oauth.RefreshToken}}
+	allows, refuses := store.API{AllowOfflineAccess: true}, store.API{}
+	for _, tt := range []struct {
+		client store.Client
+		apis   []store.API
+		online bool
+		want   bool
+	}{
+		{refreshes, []store.API{allows}, false, true},
+		{refreshes, []store.API{allows, refuses}, false, false},
+		{refreshes, []store.API{refuses}, true, true}, // it ends with the session
+		{refreshes, nil, false, true},
+		{store.Client{}, []store.API{allows}, false, false},
+		{store.Client{}, nil, true, false},
+	} {
+		if got := policy.MayRefresh(tt.client, tt.apis, tt.online); got != tt.want {
+			t.Errorf("%+v", tt)
+		}
+	}
+}

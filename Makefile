@@ -28,7 +28,7 @@ SAM           = $(or $(wildcard $(CHECKED_SAM)),$(shell command -v sam 2>/dev/nu
 # sam would tell its makers about each call.
 export SAM_CLI_TELEMETRY = 0
 
-FUNCTIONS = token authorize userinfo discovery
+FUNCTIONS = token authorize userinfo discovery deliver
 GO_FILES  = $(wildcard functions pkg infra)
 
 .PHONY: help
@@ -121,7 +121,7 @@ $(FUNCTIONS:%=.tmp/build/%/bootstrap): .tmp/build/%/bootstrap:
 	$(call bootstrap,$*,$@)
 
 # Called by `sam build` (BuildMethod: makefile), one target for each function.
-.PHONY: build-TokenFunction build-AuthorizeFunction build-UserinfoFunction build-DiscoveryFunction
+.PHONY: build-TokenFunction build-AuthorizeFunction build-UserinfoFunction build-DiscoveryFunction build-DeliverFunction
 build-TokenFunction:
 	$(call bootstrap,token,$(ARTIFACTS_DIR)/bootstrap)
 build-AuthorizeFunction:
@@ -130,6 +130,8 @@ build-UserinfoFunction:
 	$(call bootstrap,userinfo,$(ARTIFACTS_DIR)/bootstrap)
 build-DiscoveryFunction:
 	$(call bootstrap,discovery,$(ARTIFACTS_DIR)/bootstrap)
+build-DeliverFunction:
+	$(call bootstrap,deliver,$(ARTIFACTS_DIR)/bootstrap)
 
 define bootstrap
 CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '-s -w -X main.version=$(VERSION)' -o "$(2)" ./functions/$(1)

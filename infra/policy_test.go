@@ -14,6 +14,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -61,10 +62,15 @@ var implied = map[string][]string{
 		"dynamodb:UpdateItem GrantsTable session#*",
 		"dynamodb:DeleteItem GrantsTable session#*",
 	},
+	"store.SessionClients": {
+		"dynamodb:UpdateItem GrantsTable session#*",
+		"dynamodb:DeleteItem GrantsTable session#*",
+	},
 	"store.Attempts": {
 		"dynamodb:PutItem GrantsTable attempts#*",
 		"dynamodb:DeleteItem GrantsTable attempts#*",
 	},
+	"logout.Queue":     {"sqs:SendMessage LogoutQueue"},
 	"keys.PrivateKey":  {"kms:Sign key/* kmint:stack=!Ref AWS::StackName kmint:use=sign DIGEST"},
 	"session.MAC":      {"kms:GenerateMac MacKey HMAC_SHA_256"},
 	"dpop.MAC":         {"kms:GenerateMac MacKey HMAC_SHA_256"},
@@ -79,6 +85,8 @@ type function struct {
 	Server, Config any
 	// Routes are its events.
 	Routes []string
+	// Queue is what it takes from, "" for none.
+	Queue string
 }
 
 var functions = map[string]function{
@@ -88,18 +96,19 @@ var functions = map[string]function{
 		"POST /v1/token", "GET /v1/token", "OPTIONS /v1/token",
 		"POST /{proxy+}", "GET /{proxy+}", "OPTIONS /{proxy+}",
 		"POST /oauth/revoke", "OPTIONS /oauth/revoke", "POST /oauth/introspect",
-	}},
+	}, ""},
 	"AuthorizeFunction": {"AuthorizeRole", "AuthorizeLogGroup", server.Authorize{}, config.Authorize{}, []string{
-		"GET /authorize", "POST /authorize",
-	}},
+		"GET /authorize", "POST /authorize", "GET /oidc/logout", "POST /oidc/logout", "GET /v2/logout",
+	}, ""},
 	"UserinfoFunction": {"UserinfoRole", "UserinfoLogGroup", server.Userinfo{}, config.Userinfo{}, []string{
 		"GET /userinfo", "POST /userinfo", "OPTIONS /userinfo",
-	}},
+	}, ""},
 	"DiscoveryFunction": {"DiscoveryRole", "DiscoveryLogGroup", server.Discovery{}, config.Discovery{}, []string{
 		"GET /.well-known/openid-configuration", "OPTIONS /.well-known/openid-configuration",
 		"GET /.well-known/oauth-authorization-server", "OPTIONS /.well-known/oauth-authorization-server",
 		"GET /.well-known/jwks.json", "OPTIONS /.well-known/jwks.json",
-	}},
+	}, ""},
+	"DeliverFunction": {"DeliverRole", "DeliverLogGroup", server.Deliver{}, config.Deliver{}, nil, "LogoutQueue"},
 }
 
 func TestTemplate(t *testing.T) {
@@ -139,11 +148,17 @@ func TestTemplateRefuses(t *testing.T) {
 		"no deletion protection":      {"DeletionProtectionEnabled: true", "DeletionProtectionEnabled: false", "ConfigTable is not protected against deletion"},
 		"clients go with the stack":   {"  ConfigTable:\n    Type: AWS::DynamoDB::Table\n    DeletionPolicy: Retain", "  ConfigTable:\n    Type: AWS::DynamoDB::Table\n    DeletionPolicy: Delete", "ConfigTable goes with the stack"},
 		"the key goes with the stack": {"  SigningKey:\n    Type: AWS::KMS::Key\n    DeletionPolicy: Retain", "  SigningKey:\n    Type: AWS::KMS::Key\n    DeletionPolicy: Delete", "SigningKey goes with the stack"},
-		"everybody signs":             {"[!GetAtt TokenRole.Arn, !GetAtt AuthorizeRole.Arn], !GetAtt TokenRole.Arn]}", "[!GetAtt TokenRole.Arn, !GetAtt UserinfoRole.Arn], !GetAtt TokenRole.Arn]}", "SigningKey lets others sign"},
-		"the login page always signs": {"[!GetAtt TokenRole.Arn, !GetAtt AuthorizeRole.Arn], !GetAtt TokenRole.Arn]}", "[!GetAtt TokenRole.Arn, !GetAtt AuthorizeRole.Arn], !GetAtt AuthorizeRole.Arn]}", "SigningKey lets others sign"},
+		"everybody signs":             {"[!GetAtt TokenRole.Arn, !GetAtt DeliverRole.Arn,", "[!GetAtt TokenRole.Arn, !GetAtt UserinfoRole.Arn,", "SigningKey lets others sign"},
+		"the login page always signs": {"!If [AuthorizeMaySign, !GetAtt AuthorizeRole.Arn, !Ref \"AWS::NoValue\"]]}", "!GetAtt AuthorizeRole.Arn]}", "SigningKey lets others sign"},
 		"its role always signs":       {"        - !If\n          - AuthorizeMaySign\n          - PolicyName: sign", "        - !If\n          - HasIssuer\n          - PolicyName: sign", "AuthorizeRole has a policy under a condition"},
 		"it signs by default":         {"  AuthorizeSigns:\n    Type: String\n    Default: \"no\"", "  AuthorizeSigns:\n    Type: String\n    Default: \"yes\"", "the parameter AuthorizeSigns is not yes or no, by default no"},
 		"it is told another thing":    {"AUTHORIZE_SIGNS: !If [AuthorizeMaySign, \"true\", \"false\"]\n          AWS", "AUTHORIZE_SIGNS: \"true\"\n          AWS", "AuthorizeFunction's AUTHORIZE_SIGNS is not that of AuthorizeSigns"},
+		"messages lost":               {"FunctionResponseTypes: [ReportBatchItemFailures]", "FunctionResponseTypes: []", "DeliverFunction does not take from LogoutQueue"},
+		"another queue":               {"            Queue: !GetAtt LogoutQueue.Arn", "            Queue: !GetAtt LogoutDeadLetters.Arn", "DeliverFunction has an event that is no route"},
+		"letters to nobody":           {"deadLetterTargetArn: !GetAtt LogoutDeadLetters.Arn", "deadLetterTargetArn: !GetAtt LogoutQueue.Arn", "LogoutQueue keeps no dead letters"},
+		"given out twice":             {"VisibilityTimeout: 60", "VisibilityTimeout: 30", "LogoutQueue gives a message out again"},
+		"a queue that all may read":   {"SqsManagedSseEnabled: true", "SqsManagedSseEnabled: false", "LogoutQueue is not encrypted"},
+		"the login page takes":        {"Action: sqs:SendMessage", "Action: [sqs:SendMessage, sqs:ReceiveMessage]", "AuthorizeFunction may sqs:ReceiveMessage LogoutQueue, which"},
 		"raw messages signed":         {"StringNotEquals: {kms:MessageType: DIGEST}", "StringNotEquals: {kms:MessageType: RAW}", "SigningKey signs more than digests"},
 		"PS256 by the key for RS256":  {"StringNotEquals: {kms:SigningAlgorithm: RSASSA_PKCS1_V1_5_SHA_256}", "StringNotEquals: {kms:SigningAlgorithm: RSASSA_PSS_SHA_256}", "SigningKey signs by others than RSASSA_PKCS1_V1_5_SHA_256"},
 		"RS256 by the key for PS256":  {"kms:SigningAlgorithm: RSASSA_PSS_SHA_256}", "kms:SigningAlgorithm: [RSASSA_PSS_SHA_256, RSASSA_PKCS1_V1_5_SHA_256]}", "PS256Key signs by others than RSASSA_PSS_SHA_256"},
@@ -197,6 +212,7 @@ func problems(templateText string) []string {
 	}
 	checkAPI(resources, report)
 	checkTables(resources, report)
+	checkQueue(resources, template, report)
 	checkKeys(resources, template, report)
 	checkParameter("AuthorizeSigns", maySign, template, report)
 	for _, id := range []string{"AuthorizeFunction", "DiscoveryFunction"} {
@@ -243,7 +259,12 @@ func checkFunction(id string, f function, resources, template map[string]any, re
 
 	// The routes.
 	var routes []string
+	took := f.Queue == ""
 	for _, event := range members(properties["Events"]) {
+		if text(at(event, "Type")) == "SQS" && referred(at(event, "Properties", "Queue")) == f.Queue {
+			took = slices.Equal(texts(at(event, "Properties", "FunctionResponseTypes")), []string{"ReportBatchItemFailures"})
+			continue
+		}
 		if text(at(event, "Type")) != "HttpApi" || referred(at(event, "Properties", "ApiId")) != "Api" {
 			report("%s has an event that is no route of Api", id)
 		}
@@ -254,6 +275,10 @@ func checkFunction(id string, f function, resources, template map[string]any, re
 	}
 	for _, route := range missing(routes, f.Routes) {
 		report("%s has a route %s, which this test does not know", id, route)
+	}
+
+	if !took {
+		report("%s does not take from %s, message by message", id, f.Queue)
 	}
 
 	// The environment.
@@ -276,6 +301,11 @@ func needs(f function) ([]string, error) {
 	needed := []string{
 		"logs:CreateLogStream " + f.LogGroup,
 		"logs:PutLogEvents " + f.LogGroup,
+	}
+	if f.Queue != "" { // Lambda takes from it by the function's role
+		for _, action := range []string{"ReceiveMessage", "DeleteMessage", "GetQueueAttributes"} {
+			needed = append(needed, "sqs:"+action+" "+f.Queue)
+		}
 	}
 	for _, field := range reflect.VisibleFields(reflect.TypeOf(f.Server)) {
 		switch field.Type {
@@ -427,6 +457,24 @@ func checkTables(resources map[string]any, report func(string, ...any)) {
 	}
 }
 
+// checkQueue holds that a message comes again, not while it is at work, and is not lost.
+func checkQueue(resources, template map[string]any, report func(string, ...any)) {
+	queue := members(at(resources["LogoutQueue"], "Properties"))
+	// Lambda asks for six times the function's timeout.
+	timeout, _ := strconv.Atoi(text(at(template, "Globals", "Function", "Timeout")))
+	if hidden, _ := strconv.Atoi(text(queue["VisibilityTimeout"])); timeout == 0 || hidden < 6*timeout {
+		report("LogoutQueue gives a message out again while it is at work")
+	}
+	if referred(at(queue, "RedrivePolicy", "deadLetterTargetArn")) != "LogoutDeadLetters" || text(at(queue, "RedrivePolicy", "maxReceiveCount")) != "5" {
+		report("LogoutQueue keeps no dead letters")
+	}
+	for _, id := range []string{"LogoutQueue", "LogoutDeadLetters"} {
+		if text(at(resources[id], "Properties", "SqsManagedSseEnabled")) != "true" {
+			report("%s is not encrypted", id)
+		}
+	}
+}
+
 func checkKept(id string, resources map[string]any, report func(string, ...any)) {
 	if text(at(resources[id], "DeletionPolicy")) != "Retain" || text(at(resources[id], "UpdateReplacePolicy")) != "Retain" {
 		report("%s goes with the stack", id)
@@ -549,8 +597,10 @@ func checkKeyPolicy(id, algorithm string, statements []any, report func(string, 
 
 // signers are the roles that may sign: one more where AuthorizeSigns is yes.
 func signers() any {
-	token, authorize := call{"GetAtt", "TokenRole.Arn"}, call{"GetAtt", "AuthorizeRole.Arn"}
-	return call{"If", []any{maySign, []any{token, authorize}, token}}
+	return []any{
+		call{"GetAtt", "TokenRole.Arn"}, call{"GetAtt", "DeliverRole.Arn"},
+		call{"If", []any{maySign, call{"GetAtt", "AuthorizeRole.Arn"}, call{"Ref", "AWS::NoValue"}}},
+	}
 }
 
 // environment lists the variables that a struct of package config reads.

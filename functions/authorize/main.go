@@ -14,6 +14,7 @@ import (
 	"kmint/pkg/gateway"
 	"kmint/pkg/kms"
 	"kmint/pkg/server"
+	"kmint/pkg/sqs"
 )
 
 var version string // stamped by the build
@@ -30,11 +31,9 @@ func main() {
 	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable, UsersTable: env.UsersTable, GrantsTable: env.GrantsTable}
 	key := kms.NewClient(sdk)
 	authorize := server.Authorize{
-		Issuer:  env.Issuer,
-		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
-		Opaque: db, Documents: db,
-		MAC: &kms.MAC{Client: key, Key: env.MACKey},
-		Now: time.Now, Log: env.Logger(version),
+		Issuer: env.Issuer, Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db,
+		Sessions: db, Joined: db, Codes: db, Opaque: db, Documents: db, Now: time.Now, Log: env.Logger(version),
+		MAC: &kms.MAC{Client: key, Key: env.MACKey}, Queue: sqs.Queue{Client: sqs.NewClient(sdk), URL: env.LogoutQueue},
 	}
 	if env.Signs {
 		authorize.PrivateKey = kms.Signer{Client: key}

@@ -26,6 +26,7 @@ type house struct {
 	log   *slog.Logger
 	store *bolt.Store
 	keys  *localkey.Keys
+	queue *queue
 }
 
 // openHouse opens store and key, and makes what is not there yet.
@@ -41,6 +42,10 @@ func openHouse(ctx context.Context, cfg config.Local, log *slog.Logger) (*house,
 	if err := h.openKeys(ctx); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	h.queue = newQueue(server.Deliver{
+		Issuer: cfg.Issuer, AllowLoopback: true,
+		Clients: store, Issuers: store, Registry: store, PrivateKey: h.keys, Now: time.Now, Log: log,
+	}.Handler(), log)
 	return h, nil
 }
 
@@ -78,8 +83,11 @@ func (h *house) registerKey(ctx context.Context, algorithm, reference string) er
 	return err
 }
 
-// Close closes the store.
-func (h *house) Close() { _ = h.store.Close() }
+// Close closes the queue and the store.
+func (h *house) Close() {
+	h.queue.Close()
+	_ = h.store.Close()
+}
 
 func writable(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -111,8 +119,8 @@ func (h *house) functions(tokenPath string) map[string]http.Handler {
 		}.Handler(),
 		"AuthorizeFunction": server.Authorize{
 			Issuer: issuer, AllowLoopback: true,
-			Clients: s, APIs: s, Settings: s, Issuers: s, Registry: s, Users: s, Logins: s, Attempts: s, Sessions: s, Codes: s,
-			Opaque: s, Documents: s, MAC: h.keys, PrivateKey: h.keys,
+			Clients: s, APIs: s, Settings: s, Issuers: s, Registry: s, Users: s, Logins: s, Attempts: s, Sessions: s, Joined: s, Codes: s,
+			Opaque: s, Documents: s, MAC: h.keys, PrivateKey: h.keys, Queue: h.queue,
 			Now: now, Log: log,
 		}.Handler(),
 		"UserinfoFunction": server.Userinfo{

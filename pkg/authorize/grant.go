@@ -5,15 +5,18 @@ package authorize
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sync/errgroup"
 
 	"kmint/pkg/oauth"
 	"kmint/pkg/policy"
+	"kmint/pkg/session"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
 	"kmint/pkg/web"
@@ -88,17 +91,29 @@ func (e Endpoint) write(ctx context.Context, g store.Grant, needed bool, p perso
 			return nil
 		})
 	}
-	write.Go(func() error {
-		if p.handle != "" {
-			return e.Sessions.Begin(writeCtx, p.session, p.old)
-		}
-		// A session that is not renewed ends sooner: no reason to refuse the code.
-		if err := e.Sessions.Renew(writeCtx, p.session); err != nil {
-			web.Annotate(ctx, slog.String("renewal", err.Error()))
-		}
-		return nil
-	})
+	write.Go(func() error { return e.keep(writeCtx, p, g.ClientID) })
 	return write.Wait()
+}
+
+// keep writes what becomes of the session: from now on it knows that it has logged the
+// client in, which is to hear of its end.
+func (e Endpoint) keep(ctx context.Context, p person, clientID string) error {
+	if p.handle != "" {
+		p.session.Clients = []string{clientID}
+		return e.Sessions.Begin(ctx, p.session, p.old)
+	}
+	if !slices.Contains(p.session.Clients, clientID) {
+		err := e.Sessions.Join(ctx, p.session, clientID)
+		if errors.Is(err, session.ErrNone) {
+			return oauth.LoginRequired.Errorf("The session has just ended.").Because(err)
+		}
+		return err
+	}
+	// A session that is not renewed ends sooner: no reason to refuse the code.
+	if err := e.Sessions.Renew(ctx, p.session); err != nil {
+		web.Annotate(ctx, slog.String("renewal", err.Error()))
+	}
+	return nil
 }
 
 // sign adds to the answer the tokens that leave from here.

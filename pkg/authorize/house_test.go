@@ -102,10 +102,10 @@ func newHouse(t *testing.T, issuer string) *house {
 			t.Fatal(err)
 		}
 	}
-	endpoint := authorize.Endpoint{
+	h.endpoint = authorize.Endpoint{
 		Issuers: h.store, Settings: h.store, Keys: h.keys, Clients: h.store, APIs: h.store, Codes: h.store, Now: now,
 		Login:    login.Authenticator{Logins: h.store, Users: h.store, Attempts: h.store, Now: now},
-		Sessions: session.Keeper{Sessions: h.store, Users: h.store, Now: now},
+		Sessions: session.Keeper{Sessions: h.store, Clients: h.store, Users: h.store, Now: now},
 		Seal:     session.Sealer{MAC: &h.mac, Now: now},
 	}
 	edge := web.Edge{Log: slog.New(slog.NewJSONHandler(&h.log, nil)), Now: now, Secure: strings.HasPrefix(issuer, "https:")}
@@ -218,6 +218,13 @@ func (w *watched) RenewSession(ctx context.Context, digest oauth.Digest, idle ti
 	return w.Store.RenewSession(ctx, digest, idle)
 }
 
+func (w *watched) JoinSession(ctx context.Context, digest oauth.Digest, clientID string, idle time.Time) error {
+	if err := w.note("JoinSession"); err != nil {
+		return err
+	}
+	return w.Store.JoinSession(ctx, digest, clientID, idle)
+}
+
 func (w *watched) DeleteSession(ctx context.Context, digest oauth.Digest) error {
 	if err := w.note("DeleteSession"); err != nil {
 		return err
@@ -308,14 +315,22 @@ func (v *visitor) fill(username, password string) answer {
 	return v.post(with(v.form, "username", username, "password", password))
 }
 
-// logIn puts the browser into a session, as a login would.
+// logIn puts the browser into a session, as a login would, that has logged every
+// client in.
 func (v *visitor) logIn() {
 	v.Helper()
+	v.logInto("web", "spa", "native", "service", "third")
+}
+
+func (v *visitor) logInto(clients ...string) store.Session {
+	v.Helper()
 	s, handle := session.Keeper{Now: func() time.Time { return v.now }}.New("u1")
+	s.Clients = clients
 	if err := v.store.Store.PutSession(v.Context(), s); err != nil {
 		v.Fatal(err)
 	}
 	v.cookies[session.CookieName(strings.HasPrefix(v.issuer, "https:"))] = handle.Reveal()
+	return s
 }
 
 // failures are attempts that others have made with a name.

@@ -38,14 +38,17 @@ func TestDefaults(t *testing.T) {
 	if want.SecretsKey = "arn:s"; err != nil || withSecrets != want {
 		t.Errorf("token = %+v, %v", withSecrets, err)
 	}
-	authorize, err := read[Authorize](tables("ISSUER=https://login.example.com/", "LOG=debug"))
-	if err != nil || authorize.MACKey != "arn:m" || authorize.Issuer != "https://login.example.com/" || !enabled(authorize.Common, slog.LevelDebug) {
+	authorize, err := read[Authorize](tables("ISSUER=https://login.example.com/", "LOG=debug", "LOGOUT_QUEUE=https://sqs/q"))
+	if err != nil || authorize.MACKey != "arn:m" || authorize.LogoutQueue != "https://sqs/q" || authorize.Issuer != "https://login.example.com/" || !enabled(authorize.Common, slog.LevelDebug) {
 		t.Errorf("authorize = %+v, %v", authorize, err)
 	}
 	if userinfo, err := read[Userinfo](tables()); err != nil || userinfo.MACKey != "arn:m" {
 		t.Errorf("userinfo = %+v, %v", userinfo, err)
 	}
 	if _, err := read[Discovery](tables()); err != nil {
+		t.Error(err)
+	}
+	if _, err := read[Deliver](tables()); err != nil {
 		t.Error(err)
 	}
 	local, err := read[Local](env.Options{Environment: map[string]string{}})
@@ -72,7 +75,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, name := range []string{"ISSUER", "LOG", "CONFIG_TABLE", "USERS_TABLE", "GRANTS_TABLE", "MAC_KEY"} {
+	for _, name := range []string{"ISSUER", "LOG ", "CONFIG_TABLE", "USERS_TABLE", "GRANTS_TABLE", "MAC_KEY", "LOGOUT_QUEUE"} {
 		if n := strings.Count(err.Error(), name); n != 1 {
 			t.Errorf("%s is named %d times in:\n%v", name, n, err)
 		}
@@ -170,6 +173,8 @@ func TestTokenPath(t *testing.T) {
 		"/userinfo":         false,
 		"/oauth/revoke":     false,
 		"/oauth/introspect": false,
+		"/oidc/logout":      false,
+		"/v2/logout":        false,
 		"/.well-known/x":    false,
 		"/oauth/token":      true,
 	} {

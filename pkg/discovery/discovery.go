@@ -26,12 +26,14 @@ import (
 // Metadata holds the members of RFC 8414 §2 and OpenID Connect Discovery 1.0 §3
 // that are true of kmint.
 type Metadata struct {
-	Issuer                 string   `json:"issuer"`
-	AuthorizationEndpoint  string   `json:"authorization_endpoint"`
-	TokenEndpoint          string   `json:"token_endpoint"`
-	UserinfoEndpoint       string   `json:"userinfo_endpoint"`
-	RevocationEndpoint     string   `json:"revocation_endpoint"`
-	IntrospectionEndpoint  string   `json:"introspection_endpoint"`
+	Issuer                string `json:"issuer"`
+	AuthorizationEndpoint string `json:"authorization_endpoint"`
+	TokenEndpoint         string `json:"token_endpoint"`
+	UserinfoEndpoint      string `json:"userinfo_endpoint"`
+	RevocationEndpoint    string `json:"revocation_endpoint"`
+	IntrospectionEndpoint string `json:"introspection_endpoint"`
+	// EndSessionEndpoint is from OpenID Connect RP-Initiated Logout 1.0 §2.1.
+	EndSessionEndpoint     string   `json:"end_session_endpoint"`
 	JWKSURI                string   `json:"jwks_uri"`
 	ScopesSupported        []string `json:"scopes_supported"`
 	ResponseTypesSupported []string `json:"response_types_supported"`
@@ -54,6 +56,11 @@ type Metadata struct {
 	ChallengeMethods    []string `json:"code_challenge_methods_supported"`
 	// PromptValues is from Initiating User Registration via OpenID Connect 1.0 §3.
 	PromptValues []string `json:"prompt_values_supported"`
+	// OpenID Connect Back-Channel Logout 1.0 §2.1, Front-Channel Logout 1.0 §3.
+	BackchannelLogout   bool `json:"backchannel_logout_supported"`
+	BackchannelSession  bool `json:"backchannel_logout_session_supported"`
+	FrontchannelLogout  bool `json:"frontchannel_logout_supported"`
+	FrontchannelSession bool `json:"frontchannel_logout_session_supported"`
 	// IssParameter is from RFC 9207 §3.
 	IssParameter              bool `json:"authorization_response_iss_parameter_supported"`
 	ClaimsParameterSupported  bool `json:"claims_parameter_supported"`
@@ -81,6 +88,7 @@ type Endpoint struct {
 	TokenPath      string
 	RevokePath     string
 	IntrospectPath string
+	LogoutPath     string
 	// ResponseTypes and ResponseModes are those of the authorization endpoint.
 	ResponseTypes []string
 	ResponseModes []string
@@ -113,6 +121,7 @@ func (e Endpoint) Metadata(w http.ResponseWriter, r *http.Request) error {
 		UserinfoEndpoint:       oauth.Endpoint(issuer, "/userinfo"),
 		RevocationEndpoint:     oauth.Endpoint(issuer, e.RevokePath),
 		IntrospectionEndpoint:  oauth.Endpoint(issuer, e.IntrospectPath),
+		EndSessionEndpoint:     oauth.Endpoint(issuer, e.LogoutPath),
 		JWKSURI:                oauth.Endpoint(issuer, "/.well-known/jwks.json"),
 		ScopesSupported:        append(oauth.IdentityScope(), oauth.OfflineAccess, oauth.OnlineAccess),
 		ResponseTypesSupported: e.ResponseTypes,
@@ -132,7 +141,8 @@ func (e Endpoint) Metadata(w http.ResponseWriter, r *http.Request) error {
 		ClaimsSupported:         token.Supported(),
 		ChallengeMethods:        []string{oauth.S256},
 		PromptValues:            []string{"none", "login", "select_account"},
-		IssParameter:            true,
+		BackchannelLogout:       true, BackchannelSession: true, FrontchannelLogout: true, FrontchannelSession: true,
+		IssParameter: true,
 
 		ClaimsParameterSupported:  true,
 		RequestParameterSupported: true,

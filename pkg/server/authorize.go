@@ -9,6 +9,7 @@ import (
 	"kmint/pkg/fetch"
 	"kmint/pkg/keys"
 	"kmint/pkg/login"
+	"kmint/pkg/logout"
 	"kmint/pkg/session"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
@@ -33,10 +34,13 @@ type Authorize struct {
 	Logins    store.Logins
 	Attempts  store.Attempts
 	Sessions  store.Sessions
+	Joined    store.SessionClients
 	Codes     store.Codes
 	Opaque    store.OpaqueTokens
 	Documents store.Documents
 	MAC       session.MAC
+	// Queue is where the deliver function takes from.
+	Queue logout.Queue
 	// PrivateKey is nil where no token leaves by the authorization endpoint.
 	PrivateKey keys.PrivateKey
 
@@ -44,11 +48,12 @@ type Authorize struct {
 	Log *slog.Logger
 }
 
-// Handler serves the authorization endpoint.
+// Handler serves the authorization endpoint, and the end of a session.
 func (f Authorize) Handler() http.Handler {
 	cache := store.NewCache(f.Clients, f.APIs, f.Settings, f.Issuers, f.Registry, f.Now)
 	issuers := named{cache, f.Issuer}
 	ring := &keys.Ring{Registry: cache, Private: f.PrivateKey}
+	sessions := session.Keeper{Sessions: f.Sessions, Clients: f.Joined, Users: f.Users, Now: f.Now}
 	endpoint := authorize.Endpoint{
 		Issuers:  issuers,
 		Settings: cache,
@@ -57,7 +62,7 @@ func (f Authorize) Handler() http.Handler {
 		APIs:     cache,
 		Codes:    f.Codes,
 		Login:    login.Authenticator{Logins: f.Logins, Users: f.Users, Attempts: f.Attempts, Now: f.Now},
-		Sessions: session.Keeper{Sessions: f.Sessions, Users: f.Users, Now: f.Now},
+		Sessions: sessions,
 		Seal:     session.Sealer{MAC: f.MAC, Now: f.Now},
 		Trust: &trust.Verifier{
 			Documents: &fetch.Fetcher{Cache: f.Documents, AllowLoopback: f.AllowLoopback, Now: f.Now},
@@ -67,9 +72,15 @@ func (f Authorize) Handler() http.Handler {
 	if f.PrivateKey != nil {
 		endpoint.Tokens = &token.Issuer{Issuers: issuers, Signer: ring, Opaque: f.Opaque, Now: f.Now}
 	}
+	end := logout.Endpoint{
+		Issuers: issuers, Keys: ring, Clients: cache, Sessions: sessions, Queue: f.Queue, Now: f.Now,
+		Seal: session.Sealer{Purpose: session.Logout, MAC: f.MAC, Now: f.Now},
+	}
 	edge := newEdge(f.Issuer, f.Now, f.Log)
 	mux := routes{}
 	mux["/authorize"] = edge.Page(web.Methods(endpoint.Serve, http.MethodGet, http.MethodPost))
+	mux[logout.Path] = edge.Page(web.Methods(end.Serve, http.MethodGet, http.MethodPost))
+	mux[logout.Auth0Path] = edge.Page(web.Methods(end.ServeAuth0, http.MethodGet))
 	mux[other] = edge.Page(notFound)
 	return mux
 }

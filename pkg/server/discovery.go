@@ -10,6 +10,7 @@ import (
 	"kmint/pkg/discovery"
 	"kmint/pkg/dpop"
 	"kmint/pkg/keys"
+	"kmint/pkg/logout"
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 	"kmint/pkg/web"
@@ -42,10 +43,10 @@ func (f Discovery) Handler() http.Handler {
 		Issuers:    named{cache, f.Issuer},
 		Keys:       &keys.Ring{Registry: cache},
 		TokenPath:  f.TokenPath,
-		RevokePath: revokePath, IntrospectPath: introspectPath,
+		RevokePath: revokePath, IntrospectPath: introspectPath, LogoutPath: logout.Path,
 		ResponseTypes: authorize.ResponseTypes(f.AuthorizeSigns), ResponseModes: authorize.ResponseModes(),
 		RequestAlgorithms: authorize.RequestAlgorithms(),
-		GrantTypes: grantTypes, AuthMethods: clientauth.Methods(), AuthAlgorithms: clientauth.Algorithms(),
+		GrantTypes:        grantTypes, AuthMethods: clientauth.Methods(), AuthAlgorithms: clientauth.Algorithms(),
 		ProofAlgorithms: dpop.Algorithms(),
 	}
 	edge := newEdge(f.Issuer, f.Now, f.Log)

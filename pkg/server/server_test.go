@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -86,11 +87,17 @@ func build(t *testing.T) http.Handler {
 	for _, path := range []string{"/oauth/token", "/token", "/v1/token", "/own/path", "/oauth/revoke", "/oauth/introspect"} {
 		mux.Handle(path, token)
 	}
-	mux.Handle("/authorize", server.Authorize{
+	deliver := server.Deliver{
+		Issuer: issuer, AllowLoopback: true, Clients: db, Issuers: db, Registry: db, PrivateKey: local, Now: time.Now, Log: log,
+	}.Handler()
+	authorize := server.Authorize{
 		Issuer:  issuer,
-		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
-		Opaque: db, Documents: db, MAC: local, PrivateKey: local, Now: time.Now, Log: log,
-	}.Handler())
+		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Joined: db, Codes: db,
+		Opaque: db, Documents: db, MAC: local, PrivateKey: local, Queue: delivered{deliver}, Now: time.Now, Log: log,
+	}.Handler()
+	for _, path := range []string{"/authorize", "/oidc/logout", "/v2/logout"} {
+		mux.Handle(path, authorize)
+	}
 	mux.Handle("/userinfo", server.Userinfo{
 		Issuer:  issuer,
 		Clients: db, Settings: db, Issuers: db, Registry: db, Users: db, Sessions: db, Grants: db, Uses: db, Revoked: db, Opaque: db,
@@ -100,6 +107,19 @@ func build(t *testing.T) http.Handler {
 		Issuer: issuer, TokenPath: "/own/path", AuthorizeSigns: true, Issuers: db, Registry: db, Now: time.Now, Log: log,
 	}.Handler())
 	return mux
+}
+
+// delivered is a queue that delivers at once, and to whoever cannot be reached not at
+// all.
+type delivered struct {
+	deliver func(ctx context.Context, message string) error
+}
+
+func (d delivered) Send(ctx context.Context, messages []string) error {
+	for _, message := range messages {
+		_ = d.deliver(ctx, message)
+	}
+	return nil
 }
 
 // given are the variables that transcripts start with.

@@ -54,6 +54,8 @@ type house struct {
 	mac    mac
 	keys   *signer
 	log    bytes.Buffer
+	// endpoint is what answers; a test may change it.
+	endpoint authorize.Endpoint
 	http.Handler
 }
 
@@ -109,7 +111,7 @@ func newHouse(t *testing.T, issuer string) *house {
 		Seal:     session.Sealer{MAC: &h.mac, Now: now},
 	}
 	edge := web.Edge{Log: slog.New(slog.NewJSONHandler(&h.log, nil)), Now: now, Secure: strings.HasPrefix(issuer, "https:")}
-	h.Handler = edge.Page(web.Methods(endpoint.Serve, http.MethodGet, http.MethodPost))
+	h.Handler = edge.Page(web.Methods(func(w http.ResponseWriter, r *http.Request) error { return h.endpoint.Serve(w, r) }, http.MethodGet, http.MethodPost))
 	return h
 }
 

@@ -1,0 +1,62 @@
+package token_test
+
+import (
+	"strings"
+	"testing"
+
+	"kmint/pkg/store"
+	"kmint/pkg/token"
+)
+
+func TestClaimsRequest(t *testing.T) {
+	u := store.User{Subject: "u", Profile: map[string]any{"name": "Ada", "email": "a@example.com", "email_verified": true, "updated_at": float64(7)},
+		Claims: map[string]any{"https://c/": 1}, Attributes: map[string]any{"tier": "gold"}}
+	for name, tt := range map[string]struct {
+		text string
+		ok   bool
+		id   string // the names that the ID token gets, beside https://shown/
+		info string
+	}{
+		"nothing":                {"", true, "", ""},
+		"an empty object":        {"{}", true, "", ""},
+		"null of both":           {`{"id_token":null,"userinfo":null}`, true, "", ""},
+		"one here, one there":    {`{"id_token":{"name":null},"userinfo":{"email":{"essential":true}}}`, true, "name", "email"},
+		"unknown members":        {`{"id_token":{"name":{"purpose":"x"}},"verified":{}}`, true, "name", ""},
+		"the value it has":       {`{"id_token":{"name":{"value":"Ada"},"email_verified":{"value":true},"updated_at":{"value":7}}}`, true, "email_verified name updated_at", ""},
+		"another value":          {`{"id_token":{"name":{"value":"Eve"},"email_verified":{"value":"true"}}}`, true, "", ""},
+		"one of the values":      {`{"id_token":{"name":{"values":["Eve","Ada"]},"email":{"values":["x"]}}}`, true, "name", ""},
+		"what is not there":      {`{"id_token":{"address":null}}`, true, "", ""},
+		"what no scope asks for": {`{"id_token":{"tier":null,"https://c/":null,"password_hash":null,"sub":null,"iss":null}}`, true, "", ""},
+		"another case":           {`{"ID_TOKEN":{"name":null},"userinfo":{"Name":null}}`, true, "", ""},
+
+		"no JSON":               {`{`, false, "", ""},
+		"no object":             {`[]`, false, "", ""},
+		"null":                  {`null`, false, "", ""},
+		"a list of claims":      {`{"id_token":["name"]}`, false, "", ""},
+		"a wish that is a text": {`{"id_token":{"name":"Ada"}}`, false, "", ""},
+		"essential is a text":   {`{"id_token":{"name":{"essential":"yes"}}}`, false, "", ""},
+		"a claim twice":         {`{"id_token":{"name":null,"name":null}}`, false, "", ""},
+		"too long":              {`{"x":"` + strings.Repeat("x", token.MaxClaimsRequest) + `"}`, false, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := token.ParseClaimsRequest(tt.text)
+			if (err == nil) != tt.ok {
+				t.Fatal(err)
+			}
+			shown := map[string]any{"https://shown/": 1}
+			for want, got := range map[string]map[string]any{tt.id: r.IDTokenClaims(u, shown), tt.info: r.UserinfoClaims(u, shown)} {
+				for _, name := range append(strings.Fields(want), "https://shown/") {
+					if _, ok := got[name]; !ok {
+						t.Errorf("no %s in %v", name, got)
+					}
+				}
+				if tt.id != tt.info && len(got) != len(strings.Fields(want))+1 {
+					t.Errorf("%v, want %s", got, want)
+				}
+			}
+			if len(shown) != 1 {
+				t.Error("what was given is changed")
+			}
+		})
+	}
+}

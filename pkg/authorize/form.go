@@ -24,7 +24,7 @@ import (
 //go:embed login.html
 var loginBody string
 
-var loginPage = web.Template("login", loginBody)
+var loginPage = web.NewMarkup("login", loginBody)
 
 // The form's fields. request carries the authorization request; a parameter of
 // that name in an authorization request itself is a request object, of which the

@@ -17,7 +17,7 @@ import (
 //go:embed form_post.html
 var formPostBody string
 
-var formPostPage = web.Template("form_post", formPostBody)
+var formPostPage = web.NewMarkup("form_post", formPostBody)
 
 // submit is what the page does when it has loaded. Where no script runs, its button
 // does the same.
@@ -29,9 +29,10 @@ const submit = "document.forms[0].submit()"
 var formPost = mode{name: "form_post", page: true, bars: onWeb, send: func(w http.ResponseWriter, t target, parameters url.Values) error {
 	type field struct{ Name, Value string }
 	view := struct {
-		Client, Action string
-		Fields         []field
-	}{Client: t.name(), Action: t.redirectURI}
+		Client string
+		Action web.URL
+		Fields []field
+	}{Client: t.name(), Action: web.URL(t.redirectURI)}
 	for _, name := range slices.Sorted(maps.Keys(parameters)) {
 		view.Fields = append(view.Fields, field{name, parameters.Get(name)})
 	}

@@ -18,7 +18,7 @@ import (
 //go:embed web_message.html
 var webMessageBody string
 
-var webMessagePage = web.Template("web_message", webMessageBody)
+var webMessagePage = web.NewMarkup("web_message", webMessageBody)
 
 // post gives the answer to the window that has opened this one, or shows it in a
 // frame. A browser delivers it to a page of the origin alone.

@@ -6,7 +6,6 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"html/template"
 	"net/http"
 	"slices"
 
@@ -22,8 +21,8 @@ var askBody string
 var doneBody string
 
 var (
-	askPage  = web.Template("ask", askBody)
-	donePage = web.Template("done", doneBody)
+	askPage  = web.NewMarkup("ask", askBody)
+	donePage = web.NewMarkup("done", doneBody)
 )
 
 // The form's fields. request carries the request that the page was shown for.
@@ -109,8 +108,8 @@ func (a wish) name() string {
 type doneView struct {
 	Client string
 	// Target is registered, or "": a scheme of an application's own is well.
-	Target template.URL
-	Frames []string
+	Target web.URL
+	Frames []web.URL
 }
 
 // onward goes on as soon as the frames have loaded, and does not wait for one that
@@ -126,13 +125,15 @@ func showDone(w http.ResponseWriter, a wish, frames []string) error {
 	target := a.address()
 	page := web.Page{
 		Title: "Logged out", Body: donePage,
-		Data: doneView{Client: a.name(), Target: template.URL(target), Frames: frames}, //nolint:gosec // one that the client has registered
 	}
+	view := doneView{Client: a.name(), Target: web.URL(target)}
 	for _, frame := range frames {
+		view.Frames = append(view.Frames, web.URL(frame))
 		if origin := oauth.Origin(frame); !slices.Contains(page.Frames, origin) {
 			page.Frames = append(page.Frames, origin)
 		}
 	}
+	page.Data = view
 	if target != "" {
 		page.Script = onward
 		w.Header().Set("Refresh", patience+"; url="+target)

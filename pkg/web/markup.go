@@ -174,7 +174,8 @@ func renderNode(out *bytes.Buffer, list *parse.ListNode, i int, data reflect.Val
 		if err != nil {
 			return err
 		}
-		if set := !value.IsZero() && !(value.Kind() == reflect.Slice && value.Len() == 0); set != not {
+		empty := value.IsZero() || value.Kind() == reflect.Slice && value.Len() == 0
+		if empty == not {
 			return render(out, node.List, data)
 		}
 		return render(out, node.ElseList, data)

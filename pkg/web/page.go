@@ -24,7 +24,7 @@ var layout string
 // light as the browser asks. It works without a script.
 type Page struct {
 	Title string
-	Body *Markup
+	Body  *Markup
 	// Data is the struct that Body shows.
 	Data any
 	// FormTargets are source expressions for where a form's answer may lead,

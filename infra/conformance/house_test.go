@@ -101,7 +101,7 @@ func build(t *testing.T, log io.Writer) house {
 	}.Handler())
 	mux.Handle("/", server.Authorize{
 		Issuer:  issuer,
-		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Codes: db,
+		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Joined: db, Codes: db,
 		MAC: local, Now: now.now, Log: logger,
 	}.Handler())
 	mux.Handle("/userinfo", server.Userinfo{

@@ -29,6 +29,8 @@ type arrival struct {
 	query, fragment, posted url.Values
 	// page is what is shown, with its status.
 	page response
+	// frames are the addresses of other sites that a page on the way has in frames.
+	frames []string
 	// logins counts the login pages on the way.
 	logins int
 }
@@ -59,15 +61,24 @@ func (b *browser) send(method, target string, form url.Values) response {
 var (
 	aForm  = regexp.MustCompile(`(?s)<form[^>]*\saction="([^"]*)".*?</form>`)
 	hidden = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
+	aFrame = regexp.MustCompile(`<iframe[^>]*\ssrc="([^"]*)"`)
 )
 
 // visit opens an address of the server and goes where that leads. A form of the
 // server is filled and sent, one for another site is sent as it is.
 func (b *browser) visit(method, target string, form url.Values) arrival {
 	b.Helper()
+	var frames []string
 	r := b.send(method, target, form)
 	for logins := 0; logins < 3; {
-		if location := r.header.Get("Location"); location != "" {
+		for _, frame := range aFrame.FindAllStringSubmatch(r.body, -1) {
+			frames = append(frames, html.UnescapeString(frame[1]))
+		}
+		location := r.header.Get("Location")
+		if _, after, refreshed := strings.Cut(r.header.Get("Refresh"), "url="); refreshed {
+			location = after
+		}
+		if location != "" {
 			u, err := url.Parse(location)
 			if err != nil {
 				b.Fatalf("redirected to %q: %v", location, err)
@@ -82,11 +93,11 @@ func (b *browser) visit(method, target string, form url.Values) arrival {
 				b.Fatalf("redirected to %q: %v %v", location, errQuery, errFragment)
 			}
 			u.RawQuery, u.Fragment, u.RawFragment = "", "", ""
-			return arrival{at: u.String(), method: http.MethodGet, query: query, fragment: fragment, logins: logins}
+			return arrival{at: u.String(), method: http.MethodGet, query: query, fragment: fragment, frames: frames, logins: logins}
 		}
 		found := aForm.FindStringSubmatch(r.body)
 		if found == nil {
-			return arrival{page: r, logins: logins}
+			return arrival{page: r, frames: frames, logins: logins}
 		}
 		fields := url.Values{}
 		for _, field := range hidden.FindAllStringSubmatch(found[0], -1) {
@@ -102,7 +113,7 @@ func (b *browser) visit(method, target string, form url.Values) arrival {
 			}
 		}
 		if !strings.Contains(found[0], `name="password"`) {
-			return arrival{page: r, logins: logins}
+			return arrival{page: r, frames: frames, logins: logins}
 		}
 		fields.Set("username", b.username)
 		fields.Set("password", b.password)
@@ -111,4 +122,18 @@ func (b *browser) visit(method, target string, form url.Values) arrival {
 	}
 	b.Fatalf("the login page comes again and again: %d %s", r.status, r.body)
 	return arrival{}
+}
+
+// press sends the form of the page as it is.
+func (b *browser) press(a arrival) arrival {
+	b.Helper()
+	found := aForm.FindStringSubmatch(a.page.body)
+	if found == nil {
+		b.Fatalf("there is no form: %s", a.page.body)
+	}
+	fields := url.Values{}
+	for _, field := range hidden.FindAllStringSubmatch(found[0], -1) {
+		fields.Add(html.UnescapeString(field[1]), html.UnescapeString(field[2]))
+	}
+	return b.visit(http.MethodPost, "/"+strings.TrimPrefix(html.UnescapeString(found[1]), "/"), fields)
 }

@@ -46,8 +46,9 @@ type ways struct {
 	post      bool // by POST
 	reordered bool // parameters in another order
 	longState bool
-	verifier  string // RFC 7636
-	codeOnly  bool   // and exchanges it not
+	verifier  string     // RFC 7636
+	codeOnly  bool       // and exchanges it not
+	object    url.Values // what is sent instead: a request object, and what is beside it
 }
 
 // judge is one condition, by its class name.
@@ -312,7 +313,11 @@ func (o outcome) access() string { return o.accesses[len(o.accesses)-1] }
 // the code, the tokens, and a protected resource, which is userinfo.
 func (f *flow) complete(q url.Values) outcome {
 	f.Helper()
-	a := f.ask(q)
+	sent := q
+	if f.ways.object != nil {
+		sent = f.ways.object
+	}
+	a := f.ask(sent)
 	answer := f.answered(a, f.rows.ResponseType != "code")
 	o := outcome{sent: q, answer: answer, logins: a.logins}
 

@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -20,8 +21,10 @@ import (
 	"kmint/pkg/bolt"
 	"kmint/pkg/keys"
 	"kmint/pkg/localkey"
+	"kmint/pkg/logout"
 	"kmint/pkg/seed"
 	"kmint/pkg/server"
+	"kmint/pkg/store"
 )
 
 const issuer = "https://auth.example.com/"
@@ -52,6 +55,46 @@ type house struct {
 	clock *clock
 	// seed is that of seed.json.
 	seed seed.Seed
+	told *told
+}
+
+// told is what clients are told by the back channel.
+type told struct {
+	messages  []string
+	posts     []post
+	deliverer logout.Deliverer
+}
+
+// A post is a form that came to a client.
+type post struct {
+	address string
+	form    url.Values
+}
+
+var (
+	_ logout.Queue  = (*told)(nil)
+	_ logout.Poster = (*told)(nil)
+)
+
+func (b *told) Send(_ context.Context, messages []string) error {
+	b.messages = append(b.messages, messages...)
+	return nil
+}
+
+func (b *told) Post(_ context.Context, address string, form url.Values) (int, error) {
+	b.posts = append(b.posts, post{address, form})
+	return http.StatusOK, nil
+}
+
+// deliver takes all messages of the queue to the clients.
+func (b *told) deliver(ctx context.Context) (posts []post, err error) {
+	for _, message := range b.messages {
+		if _, err := b.deliverer.Deliver(ctx, message); err != nil {
+			return nil, err
+		}
+	}
+	posts, b.posts, b.messages = b.posts, nil, nil
+	return posts, nil
 }
 
 // build makes the functions over one local store that holds seed.json. log is
@@ -91,6 +134,11 @@ func build(t *testing.T, log io.Writer) house {
 	})
 	must(err)
 
+	back := &told{}
+	back.deliverer = logout.Deliverer{
+		Issuers: db, Clients: db, Signer: &keys.Ring{Registry: store.NewCache(db, db, db, db, db, now.now), Private: local}, Poster: back, Now: now.now,
+	}
+	must(db.PutIssuer(t.Context(), issuer))
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	mux := http.NewServeMux()
 	mux.Handle("/oauth/", server.Token{
@@ -102,7 +150,7 @@ func build(t *testing.T, log io.Writer) house {
 	mux.Handle("/", server.Authorize{
 		Issuer:  issuer,
 		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Joined: db, Codes: db,
-		MAC: local, Now: now.now, Log: logger,
+		Opaque: db, Documents: db, MAC: local, PrivateKey: local, Queue: back, Now: now.now, Log: logger,
 	}.Handler())
 	mux.Handle("/userinfo", server.Userinfo{
 		Issuer:  issuer,
@@ -110,9 +158,9 @@ func build(t *testing.T, log io.Writer) house {
 		MAC: local, Now: now.now, Log: logger,
 	}.Handler())
 	mux.Handle("/.well-known/", server.Discovery{
-		Issuer: issuer, TokenPath: "/oauth/token", Issuers: db, Registry: db, Now: now.now, Log: logger,
+		Issuer: issuer, TokenPath: "/oauth/token", AuthorizeSigns: true, Issuers: db, Registry: db, Now: now.now, Log: logger,
 	}.Handler())
-	return house{Handler: mux, clock: now, seed: example}
+	return house{Handler: mux, clock: now, seed: example, told: back}
 }
 
 // announces reports whether the member of the discovery document says value, or is

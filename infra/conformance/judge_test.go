@@ -17,6 +17,13 @@ import (
 
 // The conditions that modules share.
 
+// answerConditions look at the authorization endpoint's answer.
+var answerConditions = []string{
+	"CheckMatchingCallbackParameters", "ValidateIssIfPresentInAuthorizationResponse", "CheckIfAuthorizationEndpointError",
+	"CheckStateInAuthorizationResponse", "ExtractAuthorizationCodeFromAuthorizationResponse",
+	"ExtractAccessTokenFromAuthorizationResponse", "ExtractIdTokenFromAuthorizationResponse",
+}
+
 // tokenConditions look at the token endpoint's answer.
 var tokenConditions = []string{
 	"CheckTokenEndpointHttpStatus200", "CheckIfTokenEndpointResponseError", "CheckForAccessTokenValue",

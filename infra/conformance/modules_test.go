@@ -61,6 +61,34 @@ var modules = map[string]func(f *flow){
 	"oidcc-ensure-request-object-with-redirect-uri":                                requestObjectRedirectURI,
 
 	"oidcc-discovery-endpoint-verification": discovery,
+
+	"oidcc-rp-initiated-logout":          sentOn(nil),
+	"oidcc-rp-initiated-logout-no-state": sentOn(without("state")),
+	"oidcc-rp-initiated-logout-bad-post-logout-redirect-uri": kept("ExpectPostLogoutRedirectUriNotRegisteredErrorPage", false, func(l leaving) {
+		l.Set("post_logout_redirect_uri", strings.TrimSuffix(l.redirectURI(), "callback")+"bad_post_logout_redirect_uri")
+	}),
+	"oidcc-rp-initiated-logout-query-added-to-post-logout-redirect-uri": kept("ExpectPostLogoutRedirectUriNotRegisteredErrorPage", false, func(l leaving) { l.Set("post_logout_redirect_uri", l.Get("post_logout_redirect_uri")+"?foo=bar") }),
+	"oidcc-rp-initiated-logout-modified-id-token-hint":                  kept("ExpectInvalidIdTokenHintErrorPage", false, unsignedHint),
+	"oidcc-rp-initiated-logout-bad-id-token-hint":                       kept("ExpectInvalidIdTokenHintErrorPage", false, foreignHint),
+	"oidcc-rp-initiated-logout-no-id-token-hint":                        kept("ExpectIdTokenHintRequiredErrorPage", false, without("id_token_hint")),
+	"oidcc-rp-initiated-logout-no-params":                               kept("ExpectSuccessfulLogoutPage", true, without("id_token_hint", "post_logout_redirect_uri", "state")),
+	"oidcc-rp-initiated-logout-no-post-logout-redirect-uri":             kept("ExpectSuccessfulLogoutPage", true, without("post_logout_redirect_uri")),
+	"oidcc-rp-initiated-logout-only-state":                              kept("ExpectSuccessfulLogoutPage", true, without("id_token_hint", "post_logout_redirect_uri")),
+	"oidcc-frontchannel-rp-initiated-logout":                            frontChannel,
+	"oidcc-backchannel-rp-initiated-logout":                             backChannel,
+
+	"oidcc-rp-initiated-logout-discovery-endpoint-verification": announced(nil),
+	"oidcc-backchannel-logout-discovery-endpoint-verification": announced(map[string]string{
+		"CheckDiscEndpointBackchannelLogoutSupported":        "backchannel_logout_supported",
+		"CheckDiscEndpointBackchannelLogoutSessionSupported": "backchannel_logout_session_supported",
+	}),
+	"oidcc-frontchannel-logout-discovery-endpoint-verification": announced(map[string]string{
+		"CheckDiscEndpointFrontchannelLogoutSupported":        "frontchannel_logout_supported",
+		"CheckDiscEndpointFrontchannelLogoutSessionSupported": "frontchannel_logout_session_supported",
+	}),
+	"oidcc-session-management-discovery-endpoint-verification": announced(map[string]string{
+		"CheckDiscCheckSessionIframe": "check_session_iframe",
+	}),
 }
 
 // begin reads the server's metadata, as a client with a secret in the header.
@@ -537,28 +565,46 @@ func beside(q url.Values) url.Values {
 	return left
 }
 
-// requestObject and requestURI: what is not supported is refused by the error for
-// it, and never ignored. Then the suite leaves the rest out.
+// requestObject: it is obeyed, or refused by the error for that, and never ignored.
 func requestObject(f *flow) {
-	f.refusedAsUnsupported("request", "request_not_supported", "request_parameter_supported", "CheckDiscEndpointRequestParameterSupported")
-}
-
-func requestURI(f *flow) {
-	f.refusedAsUnsupported("request_uri", "request_uri_not_supported", "request_uri_parameter_supported", "CheckDiscEndpointRequestUriParameterSupported")
-}
-
-func (f *flow) refusedAsUnsupported(parameter, refusal, member, condition string) {
 	f.begin()
 	q := f.request()
 	sent := beside(q)
-	sent.Set(parameter, unsigned(q))
-	if parameter == "request_uri" {
-		sent.Set(parameter, strings.TrimSuffix(f.redirectURI(), "callback")+"requesturi/"+rand.Text())
+	sent.Set("request", unsigned(q))
+	supported := f.server["request_parameter_supported"] == true
+	f.judge("CheckDiscEndpointRequestParameterSupported", supported || f.refusedBy(sent, "request_not_supported"), f.server["request_parameter_supported"])
+	if supported {
+		f.ways.object = sent
+		f.complete(q)
+		return
 	}
-	// The object would say form_post, but nobody reads it.
-	answer := f.refusedIn(f.ask(sent))
-	f.judge(condition, f.server[member] != true && answer.Get("error") == refusal, answer, f.server[member])
-	f.leave(append(mode, errorConditions...)...)
+	f.leaveFlow()
+}
+
+// requestURI: likewise, by reference.
+func requestURI(f *flow) {
+	f.begin()
+	sent := beside(f.request())
+	sent.Set("request_uri", strings.TrimSuffix(f.redirectURI(), "callback")+"requesturi/"+rand.Text())
+	f.judge("CheckDiscEndpointRequestUriParameterSupported",
+		f.server["request_uri_parameter_supported"] == false && f.refusedBy(sent, "request_uri_not_supported"), f.server["request_uri_parameter_supported"])
+	f.leaveFlow()
+}
+
+// leaveFlow leaves the rest of a module that ends early.
+func (f *flow) leaveFlow() {
+	f.leave(mode...)
+	f.leave(answerConditions...)
+	f.leave(idTokenConditions...)
+	f.leave(tokenConditions...)
+	f.leave("EnsureHttpStatusCodeIs200")
+}
+
+// refusedBy reports whether the client is told so.
+func (f *flow) refusedBy(q url.Values, refusal string) bool {
+	f.Helper()
+	answer := f.refusedIn(f.ask(q))
+	return answer.Get("error") == refusal
 }
 
 // refusedIn finds the parameters of a refusal, wherever they are.
@@ -575,16 +621,22 @@ func (f *flow) refusedIn(a arrival) url.Values {
 	return a.query
 }
 
-// requestObjectRedirectURI: the redirect URI beside the object is wrong. Only who
-// takes the object's may send anybody anywhere.
+// requestObjectRedirectURI: the redirect URI beside the object is wrong. The
+// object's counts, or nobody is sent anywhere.
 func requestObjectRedirectURI(f *flow) {
 	f.begin()
 	q := f.request()
 	sent := beside(q)
 	sent.Set("request", unsigned(q))
 	sent.Set("redirect_uri", f.redirectURI()+"_invalid")
+	f.leave("EnsureOPDoesNotUseDefaultRedirectUriInCaseOfInvalidRedirectUri", "ExpectRedirectUriErrorPage", "CheckDiscEndpointRequestParameterSupported")
+	if f.server["request_parameter_supported"] == true {
+		f.ways.object = sent
+		f.complete(q)
+		return
+	}
 	a := f.ask(sent)
 	f.judge("EnsureOPDoesNotUseDefaultRedirectUriInCaseOfInvalidRedirectUri", a.at == "", a.at, a.query)
 	f.errorPage("ExpectRedirectUriErrorPage", a)
-	f.leave("CheckDiscEndpointRequestParameterSupported")
+	f.leaveFlow()
 }

@@ -24,8 +24,9 @@
 //
 //	target    client and redirect URI valid? Until then an error is a page
 //	validate  the rest; errors are sent to the target
-//	decide    session, prompt, max_age, id_token_hint; a login returns here with proof bound to it
-//	PutGrant  one write, of the code's digest
+//	decide    session, prompt, max_age, id_token_hint, claims; a login returns here with proof bound to it
+//	PutGrant  one write, of the code's digest, or of a grant that is born spent
+//	Issue     the tokens that leave from here, if any
 //	respond   by response mode
 //
 // # Where kmint differs, or an RFC is silent
@@ -76,12 +77,29 @@
 //     select_account is a login, consent has nothing to ask of a first-party
 //     client, and any other value is an invalid_request. An id_token_hint, expired
 //     or not, must be an ID token of ours for this client, and nobody but the
-//     person whom it names gets an answer. ui_locales, display, acr_values and
-//     claims are not looked at.
+//     person whom it names gets an answer. ui_locales, display and acr_values are
+//     not looked at: there is one way to log in, and no acr claim.
 //   - OpenID Connect Core 1.0 §3.1.2.3: the pending request travels in the login
 //     form, sealed, and is not stored: see package authorize.
 //   - OpenID Connect Core 1.0 §5.4: claims of profile and email stand in the ID
 //     token too, as many clients expect.
 //   - OpenID Connect Core 1.0 §3.1.3.6: at_hash, optional in the code flow, is left
 //     out, so that both tokens are signed side by side.
+//   - OpenID Connect Core 1.0 §3.2, §3.3: what leaves the authorization endpoint hangs
+//     on a grant, born with the code, or spent where there is none: its client can
+//     revoke it, and a code that is used twice ends it. A client whose tokens are
+//     bound to a key, and a request with dpop_jkt, get no token there.
+//   - OpenID Connect Core 1.0 §5.5: a claim with another value than was asked for is
+//     left out. An acr that is essential and has values is an
+//     unmet_authentication_requirements. The request holds for the grant, at userinfo
+//     and refresh too, but not for a token that another client gets in exchange.
+//   - OpenID Connect Core 1.0 §6.1: an unsigned request object is taken only from a
+//     client that is registered for alg none. iss and aud, exp and nbf may be left out, and are
+//     right where they are there; one with a sub is an assertion and refused. The
+//     login form carries what the object says, and not the object.
+//   - OAuth 2.0 Web Message Response Mode: the origin that gets the message is the
+//     redirect_uri's, which must be one of the client's web_origins; there is no
+//     relay.
+//   - OpenID Connect Dynamic Client Registration 1.0 §2: a client of the implicit flow
+//     may have redirect URIs on localhost, as others may.
 package server

@@ -63,9 +63,9 @@ type party struct {
 	key           string
 	actor, mayAct map[string]any
 	// foreign people need not be ours. user is nil where they are not, and for
-	// machines.
-	foreign bool
-	user    *store.User
+	// machines. bare says that nothing stands before their issuer's name for them.
+	foreign, bare bool
+	user          *store.User
 	// grant is that of grantID, and parent the one that it was made of by exchange.
 	grant, parent store.Grant
 }
@@ -224,7 +224,7 @@ func (p Parties) foreignToken(ctx context.Context, r Request, presented oauth.Se
 	read := party{
 		subject: trusted.SubjectPrefix + t.Subject, issuer: issuer, name: t.Subject,
 		allows:  policy.Subject{Identity: true},
-		expires: t.Expiry, authTime: t.IssuedAt, foreign: true,
+		expires: t.Expiry, authTime: t.IssuedAt, foreign: true, bare: trusted.SubjectPrefix == "",
 	}
 	if at, ok := t.Claims["auth_time"].(float64); ok && at > 0 && at <= float64(t.IssuedAt.Unix()) {
 		read.authTime = time.Unix(int64(at), 0)
@@ -389,9 +389,9 @@ func (p Parties) look(ctx context.Context, read *errgroup.Group, one *party) {
 	if one.jti != "" && one.grantID != "" { // of a refresh token it has been looked at
 		look("grant", func() (err error) { one.grant, err = p.Reads.Grant(ctx, one.grantID); return err })
 	}
-	if one.foreign {
+	if one.bare {
 		// RFC 9068 §5: where a client acts in its own name, its client_id is the sub, and
-		// nobody else's may be.
+		// nobody else's may be. No client_id begins with a prefix of an issuer.
 		look("name", func() error {
 			_, err := p.Clients.Client(ctx, strings.TrimSuffix(one.subject, token.MachineSuffix))
 			if err == nil {

@@ -120,17 +120,14 @@ func (g RefreshToken) facts(grant store.Grant, r Request, scope oauth.Scope) fun
 				return err
 			})
 		}
-		var parent store.Grant
 		if grant.Parent != "" {
-			work.Go(func() (err error) { parent, err = g.parent(ctx, grant, r); return err })
+			work.Go(func() error { return g.parent(ctx, grant, r) })
 		}
 		switch err := work.Wait(); {
 		case errors.Is(err, store.ErrNotFound):
-			return token.Facts{}, refreshRefused(errors.New("the user or the grant before is gone, or the session has ended"))
+			return token.Facts{}, refreshRefused(errors.New("the user is gone, or the session has ended"))
 		case err != nil:
 			return token.Facts{}, fmt.Errorf("grant: user: %w", err)
-		case !parent.Revoked.IsZero():
-			return token.Facts{}, refreshRefused(errors.New("the grant that this one was made of is revoked"))
 		case user.Blocked:
 			return token.Facts{}, refreshRefused(errors.New("the user is blocked")).Named(oauth.CaseBlocked)
 		case user.Ended(grant.AuthTime):
@@ -146,18 +143,26 @@ func (g RefreshToken) facts(grant store.Grant, r Request, scope oauth.Scope) fun
 	}
 }
 
-// parent reads the grant that this one was made of, and whose client is not the one
+// parent looks at the grant that this one was made of, whose client is not the one
 // that refreshes where an API exchanged the token that it was called with.
-func (g RefreshToken) parent(ctx context.Context, grant store.Grant, r Request) (store.Grant, error) {
+func (g RefreshToken) parent(ctx context.Context, grant store.Grant, r Request) error {
 	parent, err := g.Reads.Grant(ctx, grant.Parent)
-	if err != nil {
-		return store.Grant{}, err
+	var client store.Client
+	if err == nil {
+		client, err = g.Clients.Client(ctx, parent.ClientID)
 	}
-	client, err := g.Clients.Client(ctx, parent.ClientID)
-	if err == nil && policy.LoginEnded(client, r.Settings, parent.AuthTime) {
-		err = refreshRefused(errors.New("the client of the grant before has ended the login"))
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return refreshRefused(errors.New("the grant before, or its client, is gone"))
+	case err != nil:
+		return fmt.Errorf("grant: the grant before: %w", err)
+	case !parent.Revoked.IsZero():
+		return refreshRefused(errors.New("the grant before is revoked"))
+	case policy.LoginEnded(client, r.Settings, parent.AuthTime):
+		return refreshRefused(errors.New("the client of the grant before has ended the login"))
+	default:
+		return nil
 	}
-	return parent, err
 }
 
 // refreshRefused says the same of every token. auth0-spa-js looks for the words

@@ -216,6 +216,32 @@ func (m *memory) RenewSession(_ context.Context, digest oauth.Digest, idleExpire
 	return nil
 }
 
+func (m *memory) JoinSession(_ context.Context, digest oauth.Digest, clientID string, idleExpires time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, ok := m.sessions[digest]
+	if !ok {
+		return store.ErrNotFound
+	}
+	if !slices.Contains(s.Clients, clientID) {
+		s.Clients = append(slices.Clone(s.Clients), clientID)
+	}
+	s.IdleExpires = idleExpires
+	m.sessions[digest] = s
+	return nil
+}
+
+func (m *memory) EndSession(_ context.Context, digest oauth.Digest) (store.Session, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, ok := m.sessions[digest]
+	if !ok {
+		return store.Session{}, store.ErrNotFound
+	}
+	delete(m.sessions, digest)
+	return s, nil
+}
+
 func (m *memory) DeleteSession(_ context.Context, digest oauth.Digest) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -351,7 +377,7 @@ func TestMemory(t *testing.T) {
 		m := newMemory()
 		return storetest.Stores{
 			Clients: m, APIs: m, Server: m, Issuers: m, Config: m, Registries: m,
-			Users: m, Logins: m, People: m, Sessions: m, Attempts: m,
+			Users: m, Logins: m, People: m, Sessions: m, Joined: m, Attempts: m,
 			Codes: m, Reader: m, Grants: m, Revocations: m, Revoked: m,
 			Uses: m, Opaque: m, Documents: m,
 		}

@@ -187,7 +187,6 @@ func idTokenSignature(f *flow) {
 		f.judge("EnsureIdTokenSignatureIsRS256", t.header.Algorithm == "RS256", t.header)
 	}
 	f.complete(f.request())
-	f.leave("EnsureIdTokenContainsKid", "EnsureIdTokenSignatureIsRS256")
 }
 
 // An ID token without a signature is not to be had, and discovery says so. The
@@ -318,7 +317,7 @@ func claimsEssential(f *flow) {
 		_, named := t.claims["name"]
 		f.judge("EnsureIdTokenDoesNotContainName", !named, t.claims)
 	}
-	f.leave("EnsureIdTokenContainsName", "EnsureIdTokenDoesNotContainName")
+	f.leave("EnsureIdTokenContainsName")
 }
 
 // with sends one parameter more, and everything else has to be as ever.
@@ -343,7 +342,6 @@ func acrValues(f *flow) {
 		f.judge("ValidateIdTokenACRClaimAgainstAcrValuesRequest", slices.Contains(strings.Fields(asked), t.text("acr")), t.claims)
 	}
 	f.complete(f.request("acr_values", asked))
-	f.leave("ValidateIdTokenACRClaimAgainstAcrValuesRequest")
 }
 
 // twice authorizes, and once more by another request.

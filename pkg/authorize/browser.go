@@ -4,6 +4,7 @@ package authorize
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,9 +17,9 @@ type browser struct {
 	// secure says that the issuer is https: what the request came over, behind a
 	// proxy, says nothing.
 	secure bool
-	// session is the handle of a login session, key the secret that login forms
-	// are sealed for; "" for none.
-	session, key oauth.Secret
+	// session is the handle of a login session, silent the same as it comes along from
+	// other sites, key the secret that login forms are sealed for; "" for none.
+	session, silent, key oauth.Secret
 }
 
 func readBrowser(r *http.Request, issuer string) browser {
@@ -26,29 +27,63 @@ func readBrowser(r *http.Request, issuer string) browser {
 	if c, err := r.Cookie(session.CookieName(b.secure)); err == nil {
 		b.session = oauth.Secret(c.Value)
 	}
+	if c, err := r.Cookie(session.SilentCookieName); err == nil && b.secure {
+		b.silent = oauth.Secret(c.Value)
+	}
 	if c, err := r.Cookie(session.BrowserCookieName(b.secure)); err == nil {
 		b.key = oauth.Secret(c.Value)
 	}
 	return b
 }
 
-// keepSession lets the browser hold the session as long as it can live, over a
-// restart too.
-func (b browser) keepSession(w http.ResponseWriter, handle oauth.Secret) {
-	b.keep(w, session.CookieName(b.secure), handle, session.Lifetime)
+// keepSession lets the browser hold a new session as long as it can live, over a
+// restart too, and beside it, where the client has pages on other sites, the cookie by
+// which they hear who is there.
+func (b browser) keepSession(w http.ResponseWriter, t target, p person, now time.Time) {
+	handle := b.session
+	if p.handle != "" {
+		handle = p.handle
+		b.keep(w, session.CookieName(b.secure), handle, session.Lifetime, http.SameSiteLaxMode)
+	}
+	// One that was set for another client is kept right.
+	wanted := t.crossesSites() || b.silent != "" && p.handle != ""
+	if wanted && b.secure && handle != "" && handle != b.silent {
+		b.keep(w, session.SilentCookieName, handle, p.session.Expires.Sub(now), http.SameSiteNoneMode)
+	}
 }
 
 // keepKey lets the browser hold its key until it is closed.
 func (b browser) keepKey(w http.ResponseWriter, key oauth.Secret) {
-	b.keep(w, session.BrowserCookieName(b.secure), key, 0)
+	b.keep(w, session.BrowserCookieName(b.secure), key, 0, http.SameSiteLaxMode)
 }
 
 // keep sets a cookie. Lax, not Strict: the request that looks for it comes from
 // the client's site. No other site can POST with it. Over plain http, on
 // localhost, Secure would make Safari drop it.
-func (b browser) keep(w http.ResponseWriter, name string, value oauth.Secret, lifetime time.Duration) {
+func (b browser) keep(w http.ResponseWriter, name string, value oauth.Secret, lifetime time.Duration, sites http.SameSite) {
 	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where it can be
 		Name: name, Value: value.Reveal(), Path: "/", MaxAge: int(lifetime / time.Second),
-		HttpOnly: true, Secure: b.secure, SameSite: http.SameSiteLaxMode,
+		HttpOnly: true, Secure: b.secure, SameSite: sites,
 	})
+}
+
+// crossesSites reports whether scripts of the client run on other sites than ours.
+func (t target) crossesSites() bool {
+	return slices.ContainsFunc(t.client.WebOrigins, func(origin string) bool { return !session.SameSite(origin, t.issuer) })
+}
+
+// elsewhere reports whether the answer goes to such a script.
+func (t target) elsewhere() bool {
+	origin := oauth.Origin(t.redirectURI)
+	return slices.Contains(t.client.WebOrigins, origin) && !session.SameSite(origin, t.issuer)
+}
+
+// handle is that of the browser's session, as far as it counts for the request. What
+// comes along from any site counts only for the question who is there, of a page that
+// the client has registered and that alone gets the answer.
+func (b browser) handle(t target, a ask) oauth.Secret {
+	if b.session == "" && a.silent && t.elsewhere() {
+		return b.silent
+	}
+	return b.session
 }

@@ -67,7 +67,7 @@ func (e Endpoint) resume(ctx context.Context, t target, a ask, b browser) (perso
 	if a.relogin {
 		return person{}, first
 	}
-	s, u, err := e.Sessions.Find(ctx, b.session)
+	s, u, err := e.Sessions.Find(ctx, b.handle(t, a))
 	switch {
 	case errors.Is(err, session.ErrNone):
 		return person{}, first

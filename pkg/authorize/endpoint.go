@@ -106,9 +106,7 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return t.refuse(w, busy(err))
 	}
-	if p.handle != "" {
-		b.keepSession(w, p.handle)
-	}
+	b.keepSession(w, t, p, e.Now())
 	return t.send(w, answer)
 }
 

@@ -79,6 +79,10 @@
 //     or not, must be an ID token of ours for this client, and nobody but the
 //     person whom it names gets an answer. ui_locales, display and acr_values are
 //     not looked at: there is one way to log in, and no acr claim.
+//   - OpenID Connect Core 1.0 §3.1.2.1: prompt=none is answered from the session to
+//     another site too, where the redirect URI is on one of the client's web_origins
+//     there, and the browser lets the cookie through: many block third-party cookies,
+//     and a domain of the owner's own is the way round that.
 //   - OpenID Connect Core 1.0 §3.1.2.3: the pending request travels in the login
 //     form, sealed, and is not stored: see package authorize.
 //   - OpenID Connect Core 1.0 §5.4: claims of profile and email stand in the ID

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
+	"kmint/pkg/token"
 )
 
 // A Queue keeps messages until they were delivered.
@@ -92,13 +94,6 @@ type Deliverer struct {
 	Now     func() time.Time
 }
 
-// tokenLifetime is how long a logout token is good. §2.4: "preferably at most two
-// minutes in the future, to prevent captured Logout Tokens from being replayable".
-const tokenLifetime = 2 * time.Minute
-
-// event is the one that a logout token tells of.
-const event = "http://schemas.openid.net/event/backchannel-logout"
-
 // Deliver makes the logout token of a notice and sends it. clientID is for the log.
 // After an error the notice is to be delivered again; one for a client that no longer
 // wants it is none.
@@ -114,11 +109,14 @@ func (d Deliverer) Deliver(ctx context.Context, message string) (clientID string
 	if err != nil {
 		return n.ClientID, fmt.Errorf("logout: client: %w", err)
 	}
-	token, err := d.token(ctx, client, n)
+	issuer := token.Issuer{Issuers: d.Issuers, Signer: d.Signer, Now: d.Now}
+	told, err := issuer.LogoutToken(ctx, token.Logout{
+		ClientID: client.ID, Subject: n.Subject, SessionID: n.SessionID, Algorithm: client.IDTokenAlgorithm,
+	})
 	if err != nil {
-		return n.ClientID, err
+		return n.ClientID, fmt.Errorf("logout: %w", err)
 	}
-	status, err := d.Poster.Post(ctx, client.BackchannelLogoutURI, url.Values{"logout_token": {token}})
+	status, err := d.Poster.Post(ctx, client.BackchannelLogoutURI, url.Values{"logout_token": {told}})
 	switch {
 	case err != nil:
 		return n.ClientID, fmt.Errorf("logout: %w", err)
@@ -126,26 +124,8 @@ func (d Deliverer) Deliver(ctx context.Context, message string) (clientID string
 	// frameworks will substitute an HTTP 204 No Content response for an HTTP 200 OK
 	// when the HTTP body is empty. Therefore, OPs should be prepared to also process
 	// an HTTP 204 No Content response as a successful response."
-	case status != 200 && status != 204:
+	case status != http.StatusOK && status != http.StatusNoContent:
 		return n.ClientID, fmt.Errorf("logout: %s answers %d", n.ClientID, status)
 	}
 	return n.ClientID, nil
-}
-
-// token is the logout token (§2.4). It never has a nonce.
-func (d Deliverer) token(ctx context.Context, client store.Client, n notice) (string, error) {
-	issuer, err := d.Issuers.Issuer(ctx)
-	if err != nil {
-		return "", fmt.Errorf("logout: issuer: %w", err)
-	}
-	now := d.Now()
-	token, err := jwt.Sign(ctx, d.Signer, jwt.Choice{Algorithm: client.IDTokenAlgorithm}, jwt.TypLogoutToken, map[string]any{
-		"iss": issuer, "aud": client.ID, "sub": n.Subject, "sid": n.SessionID,
-		"iat": now.Unix(), "exp": now.Add(tokenLifetime).Unix(), "jti": oauth.NewID(),
-		"events": map[string]any{event: map[string]any{}},
-	})
-	if err != nil {
-		return "", fmt.Errorf("logout: token: %w", err)
-	}
-	return token, nil
 }

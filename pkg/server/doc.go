@@ -101,6 +101,17 @@
 //     client that is registered for alg none. iss and aud, exp and nbf may be left out, and are
 //     right where they are there; one with a sub is an assertion and refused. The
 //     login form carries what the object says, and not the object.
+//   - OpenID Connect RP-Initiated Logout 1.0 §2: only the browser's own session ends,
+//     whatever ID token is shown. A logout_hint is a sid; without the ID token it
+//     does not spare the question. Of a request with an error the person may log out
+//     all the same, and nothing of it is followed. Where nobody is logged in, a
+//     registered address needs no ID token. A POST without our cookie is sent on as a
+//     GET. ui_locales is not looked at. At Auth0's /v2/logout the Referer, or a
+//     navigation that comes from no page, stands for the ID token, and returnTo is
+//     compared whole.
+//   - OpenID Connect Back-Channel Logout 1.0 §2.5: clients are told when a person logs
+//     out, and not when a session expires, or a new login takes its place. What is
+//     tried five times in vain is kept for the owner, and tried no more.
 //   - OAuth 2.0 Web Message Response Mode: the origin that gets the message is the
 //     redirect_uri's, which must be one of the client's web_origins; there is no
 //     relay.

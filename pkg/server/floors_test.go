@@ -56,7 +56,7 @@ var floors = map[string]string{
 
 	"grant":      "oauth store jwt web trust clientauth dpop policy login token",
 	"authorize":  "oauth store jwt web trust policy login session token",
-	"logout":     "oauth store jwt web session",
+	"logout":     "oauth store jwt web session token",
 	"userinfo":   "oauth store jwt web dpop policy token",
 	"discovery":  "oauth store web token",
 	"revoke":     "oauth store jwt web clientauth token",

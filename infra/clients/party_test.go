@@ -57,6 +57,7 @@ func newParty(t *testing.T, env ...string) *party {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /login", p.login)
 	mux.HandleFunc("GET /callback", p.callback)
+	mux.HandleFunc("POST /callback", p.posted)
 	mux.HandleFunc("GET /forged", func(w http.ResponseWriter, _ *http.Request) { _ = pages.ExecuteTemplate(w, "forged", p.forged) })
 	mux.HandleFunc("GET /framed", func(w http.ResponseWriter, _ *http.Request) {
 		_ = pages.ExecuteTemplate(w, "framed", p.config.AuthCodeURL("s"))
@@ -117,6 +118,18 @@ func (p *party) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	_ = id.Claims(&claims)
 	_ = pages.ExecuteTemplate(w, "hello", struct{ Subject, Name string }{id.Subject, claims.Name})
+}
+
+// posted is the callback of the response mode form_post.
+func (p *party) posted(w http.ResponseWriter, r *http.Request) {
+	// Some clients look at it: it must be the issuer's, and not null.
+	if origin := r.Header.Get("Origin"); origin+"/" != p.site.issuer {
+		http.Error(w, "a form of "+origin, http.StatusBadRequest)
+		return
+	}
+	_ = r.ParseForm()
+	r.URL.RawQuery = r.PostForm.Encode()
+	p.callback(w, r)
 }
 
 func (p *party) finish(r *http.Request) (*oidc.IDToken, error) {

@@ -17,6 +17,9 @@ type browser struct {
 	// session is the handle of a login session, key the secret that forms are sealed
 	// for; "" for none.
 	session, key oauth.Secret
+	// silent says that the session's other cookie is there, which comes along from
+	// other sites. It ends nothing.
+	silent bool
 }
 
 func readBrowser(r *http.Request, issuer string) browser {
@@ -24,28 +27,34 @@ func readBrowser(r *http.Request, issuer string) browser {
 	if c, err := r.Cookie(session.CookieName(b.secure)); err == nil {
 		b.session = oauth.Secret(c.Value)
 	}
+	if _, err := r.Cookie(session.SilentCookieName); err == nil {
+		b.silent = true
+	}
 	if c, err := r.Cookie(session.BrowserCookieName(b.secure)); err == nil {
 		b.key = oauth.Secret(c.Value)
 	}
 	return b
 }
 
-// leave takes the session's cookie. The browser's key stays: other tabs may show
+// leave takes the session's cookies. The browser's key stays: other tabs may show
 // forms that are sealed for it.
 func (b browser) leave(w http.ResponseWriter) {
 	if b.session != "" {
-		b.set(w, session.CookieName(b.secure), "", -1)
+		b.set(w, session.CookieName(b.secure), "", -1, http.SameSiteLaxMode)
+	}
+	if b.silent && b.secure {
+		b.set(w, session.SilentCookieName, "", -1, http.SameSiteNoneMode)
 	}
 }
 
 // keepKey lets the browser hold its key until it is closed.
 func (b browser) keepKey(w http.ResponseWriter, key oauth.Secret) {
-	b.set(w, session.BrowserCookieName(b.secure), key, 0)
+	b.set(w, session.BrowserCookieName(b.secure), key, 0, http.SameSiteLaxMode)
 }
 
-func (b browser) set(w http.ResponseWriter, name string, value oauth.Secret, maxAge int) {
+func (b browser) set(w http.ResponseWriter, name string, value oauth.Secret, maxAge int, sites http.SameSite) {
 	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where it can be
 		Name: name, Value: value.Reveal(), Path: "/", MaxAge: maxAge,
-		HttpOnly: true, Secure: b.secure, SameSite: http.SameSiteLaxMode,
+		HttpOnly: true, Secure: b.secure, SameSite: sites,
 	})
 }

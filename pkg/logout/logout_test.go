@@ -328,6 +328,24 @@ func TestPostFromTheClient(t *testing.T) {
 	}
 }
 
+// The cookie that comes along from other sites ends nothing, and goes with the session.
+func TestSilentCookie(t *testing.T) {
+	h := newHouse(t)
+	v := h.logIn("web")
+	v.cookies[session.SilentCookieName] = v.cookies[cookie]
+	delete(v.cookies, cookie)
+	hint := v.hint("web")
+	if w := v.get("/oidc/logout", words("id_token_hint", hint, "post_logout_redirect_uri", bye)); w.Code != http.StatusFound || v.ended() {
+		t.Fatalf("by the silent cookie alone: status %d, ended %v", w.Code, v.ended())
+	}
+	v = h.logIn("web")
+	v.cookies[session.SilentCookieName] = v.cookies[cookie]
+	v.get("/oidc/logout", words("id_token_hint", v.hint("web")))
+	if len(v.cookies) > 0 || !v.ended() {
+		t.Errorf("left: %v", v.cookies)
+	}
+}
+
 // Auth0's older clients hold no ID token out; where the browser comes from has to do.
 func TestAuth0(t *testing.T) {
 	const evil = "https://evil.example/"

@@ -153,9 +153,15 @@ func twoMethods() error {
 // ids learns nothing.
 func refused(cause string) error { return because(errors.New(cause)) }
 
-func because(cause error) error {
-	return oauth.InvalidClient.Errorf("Client authentication failed.").Named(oauth.CaseClient).Because(cause)
+func because(cause error) error { return failed().Because(cause) }
+
+func failed() *oauth.Error {
+	return oauth.InvalidClient.Errorf("Client authentication failed.").Named(oauth.CaseClient)
 }
+
+// Replayed refuses an assertion whose jti was used before, like all that proves
+// nothing.
+func Replayed() *oauth.Error { return failed() }
 
 // unproven tells keys that could not be got, of which the client may be told to come
 // again, from a proof that does not hold.

@@ -50,6 +50,11 @@ type Proof struct {
 // Algorithms lists the dpop_signing_alg_values_supported (RFC 9449 §5.1).
 func Algorithms() []string { return jwt.ProofAlgorithms() }
 
+// Replayed refuses a proof that was used before.
+func Replayed() *oauth.Error {
+	return oauth.InvalidDPoPProof.Errorf("The DPoP proof was used before.")
+}
+
 // Verify checks the one value of the DPoP header. No value is no Proof and no
 // error. The errors are invalid_dpop_proof; use_dpop_nonce where all but the nonce
 // was right; and that of the MAC, which says nothing of the proof.

@@ -29,6 +29,7 @@ import (
 	"kmint/pkg/dpop"
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
+	"kmint/pkg/once"
 	"kmint/pkg/policy"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
@@ -139,15 +140,17 @@ func (e Endpoint) answer(ctx context.Context, w http.ResponseWriter, claim clien
 		return oauth.TokenResponse{}, err
 	}
 	r.Key = proof.Key
-	uses := newUses(e.Uses, e.Now, authenticated.Uses, proof.Use)
+	uses := &once.Batch{Uses: e.Uses, Now: e.Now}
+	uses.Add(clientauth.Replayed(), authenticated.Uses...)
+	uses.Add(dpop.Replayed(), proof.Use)
 	response, err := e.walk(ctx, grant, r, uses)
-	return response, uses.after(ctx, err)
+	return response, uses.After(ctx, err)
 }
 
 // walk is everything that uses something up.
-func (e Endpoint) walk(ctx context.Context, grant Grant, r Request, uses *uses) (oauth.TokenResponse, error) {
+func (e Endpoint) walk(ctx context.Context, grant Grant, r Request, uses *once.Batch) (oauth.TokenResponse, error) {
 	if grant.Spends() {
-		if err := uses.take(ctx); err != nil {
+		if err := uses.Take(ctx); err != nil {
 			return oauth.TokenResponse{}, err
 		}
 	}
@@ -206,7 +209,7 @@ func (e Endpoint) proof(ctx context.Context, w http.ResponseWriter, issuer strin
 const undoTimeout = 2 * time.Second
 
 // issue signs, or gives back what was spent.
-func (e Endpoint) issue(ctx context.Context, r Request, result Result, uses *uses) (oauth.TokenResponse, error) {
+func (e Endpoint) issue(ctx context.Context, r Request, result Result, uses *once.Batch) (oauth.TokenResponse, error) {
 	if person := result.Authorization.Person; person != nil && policy.LoginEnded(r.Client, r.Settings, person.AuthTime) {
 		return oauth.TokenResponse{}, loginEnded(r)
 	}
@@ -216,16 +219,10 @@ func (e Endpoint) issue(ctx context.Context, r Request, result Result, uses *use
 	}
 	response, err := e.mint(ctx, result, uses)
 	// From here on one keeps it spent: only what failed on our side may be tried again.
-	if err == nil || refused(err) {
+	if err == nil || !oauth.AsError(err).Ours() {
 		return response, err
 	}
 	return response, errors.Join(err, giveBack(ctx, result))
-}
-
-// refused reports whether the request was at fault, and not the server.
-func refused(err error) bool {
-	refusal := (*oauth.Error)(nil)
-	return errors.As(err, &refusal) && refusal.Status() < http.StatusInternalServerError
 }
 
 // loginEnded refuses what came of a login before the not_before of the client or
@@ -304,10 +301,10 @@ func giveBack(ctx context.Context, result Result) error {
 }
 
 // mint signs, and meanwhile takes what is not yet used up.
-func (e Endpoint) mint(ctx context.Context, result Result, uses *uses) (oauth.TokenResponse, error) {
+func (e Endpoint) mint(ctx context.Context, result Result, uses *once.Batch) (oauth.TokenResponse, error) {
 	var response oauth.TokenResponse
 	work, workCtx := errgroup.WithContext(ctx)
-	work.Go(func() error { return uses.take(ctx) })
+	work.Go(func() error { return uses.Take(ctx) })
 	work.Go(func() (err error) {
 		response, err = e.Issuer.Issue(workCtx, result.Authorization)
 		return err

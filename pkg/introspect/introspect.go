@@ -22,6 +22,7 @@ import (
 	"kmint/pkg/clientauth"
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
+	"kmint/pkg/once"
 	"kmint/pkg/policy"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
@@ -107,7 +108,9 @@ func (e Endpoint) serve(r *http.Request) (Response, string, error) {
 		return Response{}, profile, oauth.InvalidRequest.Errorf("The token is missing.")
 	}
 	var response Response
-	err = authenticated.Once(ctx, e.Uses, e.Now(), func(ctx context.Context) (err error) {
+	uses := &once.Batch{Uses: e.Uses, Now: e.Now}
+	uses.Add(clientauth.Replayed(), authenticated.Uses...)
+	err = uses.Then(ctx, func() (err error) {
 		response, err = e.introspect(ctx, authenticated.Client, settings, oauth.Secret(request.Get("token")))
 		return err
 	})

@@ -110,6 +110,9 @@ func (e *Error) Status() int {
 	return e.Code.Status()
 }
 
+// Ours reports whether the failure is the server's, and the request was not at fault.
+func (e *Error) Ours() bool { return e.Status() >= http.StatusInternalServerError }
+
 // Named returns the error with its Case.
 func (e *Error) Named(c Case) *Error {
 	named := *e

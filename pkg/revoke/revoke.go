@@ -17,6 +17,7 @@ import (
 	"kmint/pkg/clientauth"
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
+	"kmint/pkg/once"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
 	"kmint/pkg/web"
@@ -68,7 +69,9 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (string, error) 
 	if request.Get("token") == "" {
 		return profile, oauth.InvalidRequest.Errorf("The token is missing.")
 	}
-	return profile, authenticated.Once(ctx, e.Uses, e.Now(), func(ctx context.Context) error {
+	uses := &once.Batch{Uses: e.Uses, Now: e.Now}
+	uses.Add(clientauth.Replayed(), authenticated.Uses...)
+	return profile, uses.Then(ctx, func() error {
 		return e.revoke(ctx, authenticated.Client, oauth.Secret(request.Get("token")))
 	})
 }

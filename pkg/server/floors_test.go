@@ -20,11 +20,11 @@ import (
 //	               |
 //	floor 4     grant   authorize   logout   userinfo   discovery   revoke   introspect    (only these and web write answers)
 //	               |
-//	floor 3     clientauth  dpop  policy  login  session  token    keys  seed    dynamo  bolt
-//	               '---------'------.-------'-------'--------'-----'-------'-----'
-//	floor 2                       store   fetch   trust     web   gateway    kms   localkey   sqs   verify
-//	                                |                |       |                 |                 |
-//	floor 1                       oauth <------------'-------'       jwt <-----'        config   '-> oauth, jwt
+//	floor 3     clientauth  dpop  once  policy  login  session  token    keys  seed    dynamo  bolt
+//	               '---------'-----'------.-------'-------'--------'-----'-------'-----'
+//	floor 2                             store   fetch   trust     web   gateway    kms   localkey   sqs   verify
+//	                                      |                |       |                 |                 |
+//	floor 1                             oauth <------------'-------'       jwt <-----'        config   '-> oauth, jwt
 //
 // verify has a door of its own: others' programs and infra/examples use it, and
 // nothing in the house does.
@@ -45,6 +45,7 @@ var floors = map[string]string{
 
 	"clientauth": "oauth store jwt trust",
 	"dpop":       "oauth store jwt",
+	"once":       "oauth store",
 	"policy":     "oauth store",
 	"login":      "oauth store",
 	"session":    "oauth store",
@@ -54,13 +55,13 @@ var floors = map[string]string{
 	"dynamo":     "oauth store",
 	"bolt":       "oauth store",
 
-	"grant":      "oauth store jwt web trust clientauth dpop policy login token",
+	"grant":      "oauth store jwt web trust clientauth dpop policy login token once",
 	"authorize":  "oauth store jwt web trust policy login session token",
 	"logout":     "oauth store jwt web session token",
-	"userinfo":   "oauth store jwt web dpop policy token",
+	"userinfo":   "oauth store jwt web dpop policy token once",
 	"discovery":  "oauth store web token",
-	"revoke":     "oauth store jwt web clientauth token",
-	"introspect": "oauth store jwt web clientauth policy token",
+	"revoke":     "oauth store jwt web clientauth token once",
+	"introspect": "oauth store jwt web clientauth policy token once",
 
 	"server": "oauth store jwt web fetch trust clientauth dpop policy login session token keys grant authorize logout userinfo discovery revoke introspect",
 }

@@ -20,6 +20,7 @@ import (
 	"kmint/pkg/dpop"
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
+	"kmint/pkg/once"
 	"kmint/pkg/policy"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
@@ -107,7 +108,9 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (map[string]any,
 	}
 	var user store.User
 	var grant store.Grant
-	err = e.once(ctx, proof.Use, func() (err error) {
+	uses := &once.Batch{Uses: e.Uses, Now: e.Now}
+	uses.Add(dpop.Replayed(), proof.Use)
+	err = uses.Then(ctx, func() (err error) {
 		user, grant, err = e.person(ctx, access, client, settings)
 		return err
 	})
@@ -129,31 +132,6 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (map[string]any,
 	claims["sub"] = user.Subject
 	return claims, nil
 }
-
-// once takes what a proof uses up, and gives it back where what comes after fails
-// on our side, so that the very same request may be sent again.
-func (e Endpoint) once(ctx context.Context, use store.Use, rest func() error) error {
-	if use.Key == "" {
-		return rest()
-	}
-	use.By = oauth.NewID()
-	err := e.Uses.UseOnce(ctx, use, e.Now())
-	if errors.Is(err, store.ErrUsed) {
-		return oauth.InvalidDPoPProof.Errorf("The DPoP proof was used before.").Because(err)
-	}
-	if err == nil {
-		err = rest()
-	}
-	if err == nil || oauth.AsError(err).Status() < http.StatusInternalServerError { // the request was at fault
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTimeout)
-	defer cancel()
-	return errors.Join(err, e.Uses.ForgetUse(ctx, use))
-}
-
-// giveBackTimeout bounds the giving back, which outlives the request's deadline.
-const giveBackTimeout = 2 * time.Second
 
 // person reads all that the token hangs on, side by side, and returns whom it is
 // about, and the grant that it came of, if of one.

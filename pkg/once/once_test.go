@@ -1,4 +1,4 @@
-package clientauth_test
+package once_test
 
 import (
 	"context"
@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"kmint/pkg/bolt"
-	"kmint/pkg/clientauth"
 	"kmint/pkg/oauth"
+	"kmint/pkg/once"
 	"kmint/pkg/store"
 )
 
@@ -26,13 +26,20 @@ func (d dead) UseOnce(ctx context.Context, u store.Use, now time.Time) error {
 	return d.Store.UseOnce(ctx, u, now)
 }
 
-func TestWhatAProofHoldsIsUsedOnce(t *testing.T) {
+func TestOnce(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
-	done := func(context.Context) error { return nil }
-	answering := func(err error) func(context.Context) error { return func(context.Context) error { return err } }
+	done := func() error { return nil }
+	answering := func(err error) func() error { return func() error { return err } }
+	batch := func(uses store.Uses, names ...string) *once.Batch {
+		b := &once.Batch{Uses: uses, Now: func() time.Time { return now }}
+		for _, name := range names {
+			b.Add(oauth.InvalidClient.Errorf("again"), store.Use{Key: oauth.DigestOf(name), Until: now.Add(time.Minute)})
+		}
+		return b
+	}
 	refusal, down := oauth.InvalidRequest.Errorf("no"), errors.New("down")
 	for name, tt := range map[string]struct {
-		rest  func(context.Context) error
+		rest  func() error
 		want  error
 		again bool // the very same request may come again
 	}{
@@ -48,13 +55,12 @@ func TestWhatAProofHoldsIsUsedOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer db.Close()
-			a := clientauth.Authentication{Uses: []store.Use{{Key: oauth.DigestOf("a"), Until: now.Add(time.Minute)}, {Key: oauth.DigestOf("b"), Until: now.Add(time.Minute)}}}
-			err = a.Once(t.Context(), db, now, tt.rest)
+			err = batch(db, "a", "b").Then(t.Context(), tt.rest)
 			if tt.want != nil && !errors.Is(err, tt.want) || (err == nil) != (name == "done") {
 				t.Fatal(err)
 			}
 			did := false
-			err = a.Once(t.Context(), db, now, func(context.Context) error { did = true; return nil })
+			err = batch(db, "a", "b").Then(t.Context(), func() error { did = true; return nil })
 			var e *oauth.Error
 			switch {
 			case did != tt.again:
@@ -63,19 +69,18 @@ func TestWhatAProofHoldsIsUsedOnce(t *testing.T) {
 				t.Errorf("refused by %v", err)
 			}
 			// Half of it taken is given back too, and nothing is done.
-			half := clientauth.Authentication{Uses: []store.Use{{Key: oauth.DigestOf("c"), Until: now.Add(time.Minute)}, {Key: oauth.DigestOf("d"), Until: now.Add(time.Minute)}}}
 			did = false
-			err = half.Once(t.Context(), dead{db, oauth.DigestOf("d")}, now, func(context.Context) error { did = true; return nil })
+			err = batch(dead{db, oauth.DigestOf("d")}, "c", "d").Then(t.Context(), func() error { did = true; return nil })
 			if did || !errors.Is(err, store.ErrBusy) {
 				t.Errorf("did %v, %v", did, err)
 			}
-			if err := half.Once(t.Context(), db, now, done); err != nil {
+			if err := batch(db, "c", "d").Then(t.Context(), done); err != nil {
 				t.Errorf("not given back: %v", err)
 			}
 		})
 	}
 	// What holds nothing asks no store.
-	if err := (clientauth.Authentication{}).Once(t.Context(), nil, now, done); err != nil {
+	if err := batch(nil).Then(t.Context(), done); err != nil {
 		t.Error(err)
 	}
 }

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"kmint/infra/files"
+	"kmint/pkg/oauth"
 )
 
 // parseCheck returns the file that `kmint check` looks at.
@@ -37,6 +39,11 @@ func check(path string, out io.Writer) error {
 	for _, w := range wants(s) {
 		if w.keyID == "" {
 			_, _ = fmt.Fprintf(out, "%s needs a stack with the parameter %s=yes\n", w.member, w.parameter())
+		}
+	}
+	for n, client := range s.Clients {
+		if slices.Contains(client.GrantTypes, oauth.Implicit) {
+			_, _ = fmt.Fprintf(out, "clients[%d].grant_types needs a stack with the parameter AuthorizeSigns=yes\n", n)
 		}
 	}
 	return nil

@@ -242,7 +242,8 @@ const needy = `{
   "apis": [{"identifier": "https://api.example.com/", "signing_alg": "ES256"}],
   "clients": [{
     "client_id": "service", "token_endpoint_auth_method": "client_secret_jwt", "client_secret": "0123456789abcdef0123456789abcdef",
-    "id_token_signed_response_alg": "PS256", "grant_types": ["client_credentials"]
+    "id_token_signed_response_alg": "PS256", "grant_types": ["client_credentials", "implicit"], "response_types": ["id_token"],
+    "redirect_uris": ["https://app.example.com/cb"], "first_party": true
   }]
 }`
 
@@ -255,6 +256,7 @@ func TestImportWhatNeedsKeys(t *testing.T) {
 apis[0].signing_alg needs a stack with the parameter ES256=yes
 clients[0].id_token_signed_response_alg needs a stack with the parameter PS256=yes
 clients[0].token_endpoint_auth_method needs a stack with the parameter ClientSecretJwt=yes
+clients[0].grant_types needs a stack with the parameter AuthorizeSigns=yes
 `
 	if out := good(t, "check", "--seed", file); out != want {
 		t.Error(out)

@@ -95,7 +95,16 @@ var budgets = map[string]cost{
 	"authorize/foreign_redirect_uri": {},
 	"authorize/repeated_parameter":   {},
 	// Session and person side by side, then the code.
-	"authorize/session": {trips: 2, reads: 2, writes: 1},
+	"authorize/web_message":            {trips: 2, reads: 2, writes: 1},
+	"authorize/web_message_no_session": {},
+	// Then the access token, then the ID token, which holds the hash of that one.
+	"authorize/hybrid":            {trips: 4, reads: 2, writes: 2, signs: 2},
+	"authorize/implicit":          {trips: 3, reads: 2, writes: 1, signs: 1},
+	"authorize/implicit_no_nonce": {},
+	"authorize/form_post":         {trips: 2, reads: 2, writes: 1},
+
+	// Beside it the session learns of a client that it had not logged in before.
+	"authorize/session": {trips: 2, reads: 2, writes: 2},
 
 	// The jti is used up beside the signature, which a replay throws away.
 	"token/private_key_jwt":                {trips: 1, writes: 1, signs: 1},
@@ -116,7 +125,7 @@ var budgets = map[string]cost{
 	"token/dpop_client_credentials":          {trips: 1, writes: 1, signs: 1},
 	"token/dpop_client_credentials_replayed": {trips: 1, writes: 1, signs: 1},
 	"token/dpop_expired_proof":               {},
-	"authorize/dpop":                         {trips: 2, reads: 2, writes: 1},
+	"authorize/dpop":                         {trips: 2, reads: 2, writes: 2}, // a client that the session does not know
 	"token/dpop_no_proof":                    {},
 	"token/dpop_without_nonce":               {},
 	// The jti is used up before anything is spent.
@@ -297,14 +306,14 @@ func (r *rig) handlers(m *meter) (map[string]gateway.Function, *bytes.Buffer) {
 		}.Handler()),
 		"authorize": gateway.Proxy(server.Authorize{
 			Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Joined: db, Codes: db,
-			MAC: &kms.MAC{Client: keys, Key: r.macKey}, Now: time.Now, Log: log,
+			Opaque: db, Documents: db, MAC: &kms.MAC{Client: keys, Key: r.macKey}, PrivateKey: kms.Signer{Client: keys}, Now: time.Now, Log: log,
 		}.Handler()),
 		"userinfo": gateway.Proxy(server.Userinfo{
 			Clients: db, Settings: db, Issuers: db, Registry: db, Users: db, Sessions: db, Grants: db, Uses: db, Revoked: db, Opaque: db,
 			MAC: &kms.MAC{Client: keys, Key: r.macKey}, Now: time.Now, Log: log,
 		}.Handler()),
 		"discovery": gateway.Proxy(server.Discovery{
-			TokenPath: "/oauth/token", Issuers: db, Registry: db, Now: time.Now, Log: log,
+			TokenPath: "/oauth/token", AuthorizeSigns: true, Issuers: db, Registry: db, Now: time.Now, Log: log,
 		}.Handler()),
 	}, out
 }

@@ -65,6 +65,14 @@ var script = [][2]string{
 	// The session gives another client a code without a page. A wrong guess at the
 	// verifier does not burn it.
 	{"authorize/session", "spa"},
+	// A frame of its page hears who is there, if somebody is.
+	{"authorize/web_message", "message"},
+	{"authorize/web_message_no_session"},
+	// To a client that is registered for it, tokens leave from here.
+	{"authorize/hybrid", "hybrid"},
+	{"authorize/implicit", "implicit"},
+	{"authorize/implicit_no_nonce"},
+	{"authorize/form_post", "form"},
 	{"token/wrong_verifier"},
 	{"token/authorization_code_pkce", "spa"},
 	{"token/refresh_token", "rotated"},
@@ -308,6 +316,9 @@ func (h *house) see(t *testing.T, name string, payload []byte, line string) map[
 		}
 	}
 	members, _ := response["body"].(map[string]any)
+	if location, _ := headers["Location"].(string); strings.Contains(location, "#") {
+		members = inFragment(t, location)
+	}
 	for _, member := range []string{"access_token", "id_token"} {
 		compact, ok := members[member].(string)
 		if !ok || strings.HasPrefix(compact, "kmint_") { // no JWT
@@ -320,6 +331,21 @@ func (h *house) see(t *testing.T, name string, payload []byte, line string) map[
 		tokens[member] = seen
 	}
 	return map[string]any{"response": response, "tokens": tokens, "log": readTree(t, []byte(line))}
+}
+
+// inFragment are the parameters of an answer that travels in the fragment.
+func inFragment(t *testing.T, location string) map[string]any {
+	t.Helper()
+	_, fragment, _ := strings.Cut(location, "#")
+	parameters, err := url.ParseQuery(fragment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	members := map[string]any{}
+	for name := range parameters {
+		members[name] = parameters.Get(name)
+	}
+	return members
 }
 
 func (h *house) compare(t *testing.T, name, which string, s sight) {
@@ -351,7 +377,8 @@ func (h *house) checkLog(t *testing.T, s sight, line string) {
 		t.Errorf("the line is not the request's: %s", line)
 	}
 	location, _ := s.at("response.headers.Location").(string)
-	if refused := show(status) >= "400" || strings.Contains(location, "error="); refused != (s.at("log.reason") != nil) {
+	page, _ := s.at("response.body").(string)
+	if refused := show(status) >= "400" || strings.Contains(location, "error=") || strings.Contains(page, "&#34;error&#34;:"); refused != (s.at("log.reason") != nil) {
 		t.Errorf("refused: %v, and the line is %s", refused, line)
 	}
 	secrets := slices.Clone(h.secrets)

@@ -113,14 +113,14 @@ func (r *rig) env(function string) map[string]string {
 	case "authorize":
 		maps.Copy(env, people)
 		maps.Copy(env, map[string]string{
-			"MAC_KEY": r.macKey, "AUTHORIZE_SIGNS": "false", "AWS_ENDPOINT_URL_KMS": r.kmsURL,
+			"MAC_KEY": r.macKey, "AUTHORIZE_SIGNS": "true", "AWS_ENDPOINT_URL_KMS": r.kmsURL,
 			"LOGOUT_QUEUE": "https://sqs.us-east-1.amazonaws.com/123456789012/kmint-logout",
 		})
 	case "userinfo":
 		maps.Copy(env, people)
 		maps.Copy(env, map[string]string{"MAC_KEY": r.macKey, "AWS_ENDPOINT_URL_KMS": r.kmsURL})
 	case "discovery":
-		maps.Copy(env, map[string]string{"TOKEN_PATH": "/oauth/token", "AUTHORIZE_SIGNS": "false"})
+		maps.Copy(env, map[string]string{"TOKEN_PATH": "/oauth/token", "AUTHORIZE_SIGNS": "true"})
 	}
 	return env
 }

@@ -39,7 +39,7 @@ func readBrowser(r *http.Request, issuer string) browser {
 // keepSession lets the browser hold a new session as long as it can live, over a
 // restart too, and beside it, where the client has pages on other sites, the cookie by
 // which they hear who is there.
-func (b browser) keepSession(w http.ResponseWriter, t target, p person, now time.Time) {
+func (b browser) keepSession(w http.ResponseWriter, t target, p person) {
 	handle := b.session
 	if p.handle != "" {
 		handle = p.handle
@@ -48,7 +48,7 @@ func (b browser) keepSession(w http.ResponseWriter, t target, p person, now time
 	// One that was set for another client is kept right.
 	wanted := t.crossesSites() || b.silent != "" && p.handle != ""
 	if wanted && b.secure && handle != "" && handle != b.silent {
-		b.keep(w, session.SilentCookieName, handle, p.session.Expires.Sub(now), http.SameSiteNoneMode)
+		b.keep(w, session.SilentCookieName, handle, session.Lifetime, http.SameSiteNoneMode)
 	}
 }
 

@@ -106,7 +106,7 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return t.refuse(w, busy(err))
 	}
-	b.keepSession(w, t, p, e.Now())
+	b.keepSession(w, t, p)
 	return t.send(w, answer)
 }
 

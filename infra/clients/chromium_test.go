@@ -121,6 +121,10 @@ func (b *tab) listen(event any) {
 		if event.Issue.Code == audits.InspectorIssueCodePerformanceIssue {
 			return
 		}
+		// A page that leads on by itself is passed over by the back button, as it should.
+		if d := event.Issue.Details.GenericIssueDetails; d != nil && d.ErrorType == audits.GenericIssueErrorTypeNavigationEntryMarkedSkippable {
+			return
+		}
 		complaint = "issue: " + string(event.Issue.Code)
 		if d := event.Issue.Details.ContentSecurityPolicyIssueDetails; d != nil {
 			complaint += fmt.Sprintf(" %s %s", d.ViolatedDirective, d.BlockedURL)

@@ -72,7 +72,10 @@ type askView struct {
 // says, and carries nothing of it on.
 func (e Endpoint) ask(ctx context.Context, w http.ResponseWriter, v visit, username string) error {
 	key, fresh := session.Browser(v.browser.key)
-	view := askView{Client: v.wish.name(), Username: username}
+	view := askView{Username: username}
+	if v.wish.target != "" {
+		view.Client = v.wish.name()
+	}
 	status := http.StatusOK
 	if v.wrong != nil {
 		refusal := oauth.AsError(v.wrong)

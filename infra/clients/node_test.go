@@ -36,10 +36,9 @@ func TestAuth0(t *testing.T) {
 
 var installed sync.Mutex
 
-// runNode runs a script against `make run`: each line that it writes is an
-// authorization request, and it is told where that leads back to. The libraries want
-// a newer Node.js than Debian 12 brings.
-func runNode(t *testing.T, name, user string, env ...string) {
+// installPackages installs what package-lock.json names, and returns where Node.js
+// is. The libraries want a newer one than Debian 12 brings.
+func installPackages(t *testing.T) (node string) {
 	t.Helper()
 	dir := filepath.Join(root, "infra", "clients")
 	node, err := exec.LookPath("node")
@@ -54,18 +53,36 @@ func runNode(t *testing.T, name, user string, env ...string) {
 		leftOut(t, "there is no npm")
 	}
 	installed.Lock()
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json")); err != nil {
+	defer installed.Unlock()
+	if !newer(filepath.Join(dir, "node_modules", ".package-lock.json"), filepath.Join(dir, "package-lock.json")) {
 		install := exec.Command(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 		install.Dir = dir
 		if out, err := install.CombinedOutput(); err != nil {
 			leftOut(t, "npm ci: "+err.Error()+"\n"+string(out))
 		}
 	}
-	installed.Unlock()
+	return node
+}
+
+// newer reports whether there is a file, and it is not older than another.
+func newer(file, other string) bool {
+	a, err := os.Stat(file)
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(other)
+	return err == nil && !a.ModTime().Before(b.ModTime())
+}
+
+// runNode runs a script against `make run`: each line that it writes is an
+// authorization request, and it is told where that leads back to.
+func runNode(t *testing.T, name, user string, env ...string) {
+	t.Helper()
+	node := installPackages(t)
 	issuer := makeRun(t, env...).issuer
 
 	script := exec.Command(node, name, issuer)
-	script.Dir = dir
+	script.Dir = filepath.Join(root, "infra", "clients")
 	script.Env = append(os.Environ(), env...)
 	stderr := &output{}
 	script.Stderr = stderr

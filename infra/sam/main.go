@@ -112,6 +112,8 @@ func start(ctx context.Context, c cli) (_ *setup, err error) {
 		"GRANTS_TABLE": b.Tables.Grants,
 		"MAC_KEY":      b.MACKey,
 		"SECRETS_KEY":  b.SecretsKey,
+		// There is none beside sam: a logout of a client that wants to be told fails.
+		"LOGOUT_QUEUE": "https://sqs.us-east-1.amazonaws.com/123456789012/kmint-logout",
 	}
 	for variable, service := range map[string]string{"AWS_ENDPOINT_URL_DYNAMODB": b.DynamoDB, "AWS_ENDPOINT_URL_KMS": b.KMS} {
 		address, stop, err := expose(service, s.Engine)

@@ -88,9 +88,9 @@ func TestBootstraps(t *testing.T) {
 
 	g := &gateway{t: t, routes: templateRoutes(t), functions: map[string]*lambda.Environment{}}
 	for name, env := range map[string]map[string]string{
-		"token":     {"CONFIG_TABLE": tables.Config, "USERS_TABLE": tables.Users, "GRANTS_TABLE": tables.Grants, "TOKEN_PATH": "/oauth2/token"},
+		"token":     {"CONFIG_TABLE": tables.Config, "USERS_TABLE": tables.Users, "GRANTS_TABLE": tables.Grants, "MAC_KEY": macKey, "TOKEN_PATH": "/oauth2/token"},
 		"authorize": {"CONFIG_TABLE": tables.Config, "USERS_TABLE": tables.Users, "GRANTS_TABLE": tables.Grants, "MAC_KEY": macKey, "LOGOUT_QUEUE": "https://sqs.us-east-1.amazonaws.com/123456789012/kmint-logout"},
-		"userinfo":  {"CONFIG_TABLE": tables.Config, "USERS_TABLE": tables.Users, "GRANTS_TABLE": tables.Grants},
+		"userinfo":  {"CONFIG_TABLE": tables.Config, "USERS_TABLE": tables.Users, "GRANTS_TABLE": tables.Grants, "MAC_KEY": macKey},
 		"discovery": {"CONFIG_TABLE": tables.Config, "TOKEN_PATH": "/oauth/token"},
 	} {
 		bootstrap, err := build("bootstrap-"+name, "./functions/"+name, "-trimpath", "-tags", "lambda.norpc")

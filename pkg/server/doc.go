@@ -98,9 +98,9 @@
 //     unmet_authentication_requirements. The request holds for the grant, at userinfo
 //     and refresh too, but not for a token that another client gets in exchange.
 //   - OpenID Connect Core 1.0 §6.1: an unsigned request object is taken only from a
-//     client that is registered for alg none. iss and aud, exp and nbf may be left out, and are
-//     right where they are there; one with a sub is an assertion and refused. The
-//     login form carries what the object says, and not the object.
+//     client that is registered for alg none. iss and aud, exp and nbf may be left
+//     out, and are right where they are there; one with a sub is an assertion and
+//     refused. The login form carries what the object says, and not the object.
 //   - OpenID Connect RP-Initiated Logout 1.0 §2: only the browser's own session ends,
 //     whatever ID token is shown. A logout_hint is a sid; without the ID token it
 //     does not spare the question. Of a request with an error the person may log out

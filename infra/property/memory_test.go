@@ -33,6 +33,7 @@ type memory struct {
 	ended     map[string]time.Time // by jti
 	opaque    map[oauth.Digest]store.OpaqueToken
 	documents map[string]document
+	consents  map[string]map[string]store.Consent // by person and client
 }
 
 type document struct {
@@ -46,6 +47,7 @@ func newMemory() *memory {
 		users: map[string]store.User{}, logins: map[string]string{}, attempts: map[oauth.Digest]store.FailureCount{},
 		sessions: map[oauth.Digest]store.Session{}, grants: map[string]store.Grant{}, uses: map[oauth.Digest]store.Use{},
 		ended: map[string]time.Time{}, opaque: map[oauth.Digest]store.OpaqueToken{}, documents: map[string]document{},
+		consents: map[string]map[string]store.Consent{},
 	}
 }
 
@@ -58,6 +60,7 @@ func (m *memory) clone() *memory {
 		users: maps.Clone(m.users), logins: maps.Clone(m.logins), attempts: maps.Clone(m.attempts),
 		sessions: maps.Clone(m.sessions), grants: maps.Clone(m.grants), uses: maps.Clone(m.uses),
 		ended: maps.Clone(m.ended), opaque: maps.Clone(m.opaque), documents: maps.Clone(m.documents),
+		consents: maps.Clone(m.consents),
 	}
 }
 
@@ -371,13 +374,43 @@ func (m *memory) PutDocument(_ context.Context, url string, body []byte, fetched
 	return put(m, m.documents, url, document{body, fetched})
 }
 
+func (m *memory) Consents(_ context.Context, subject string) (map[string]store.Consent, error) {
+	all, _ := find(m, m.consents, subject)
+	return all, nil
+}
+
+func (m *memory) PutConsent(_ context.Context, subject, clientID string, before, next store.Consent) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	kept, there := m.consents[subject][clientID]
+	if there != (before != nil) || !maps.Equal(kept, before) {
+		return store.ErrConflict
+	}
+	all := maps.Clone(m.consents[subject]) // whoever reads may hold the old one
+	if all == nil {
+		all = map[string]store.Consent{}
+	}
+	all[clientID] = next
+	m.consents[subject] = all
+	return nil
+}
+
+func (m *memory) DeleteConsent(_ context.Context, subject, clientID string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := maps.Clone(m.consents[subject])
+	delete(all, clientID)
+	m.consents[subject] = all
+	return nil
+}
+
 // TestMemory: a store that let through what others refuse would prove nothing.
 func TestMemory(t *testing.T) {
 	storetest.Run(t, func(*testing.T) storetest.Stores {
 		m := newMemory()
 		return storetest.Stores{
 			Clients: m, APIs: m, Server: m, Issuers: m, Config: m, Registries: m,
-			Users: m, Logins: m, People: m, Sessions: m, Joined: m, Attempts: m,
+			Users: m, Logins: m, People: m, Sessions: m, Joined: m, Consents: m, Attempts: m,
 			Codes: m, Reader: m, Grants: m, Revocations: m, Revoked: m,
 			Uses: m, Opaque: m, Documents: m,
 		}

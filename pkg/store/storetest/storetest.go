@@ -31,6 +31,7 @@ type Stores struct {
 	People      store.UserWriter
 	Sessions    store.Sessions
 	Joined      store.SessionClients
+	Consents    store.Consents
 	Attempts    store.Attempts
 	Codes       store.Codes
 	Reader      store.GrantReader
@@ -56,6 +57,8 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 		{"Session", testSession},
 		{"SessionClients", testSessionClients},
 		{"SessionClientsRace", testSessionClientsRace},
+		{"Consent", testConsent},
+		{"ConsentRace", testConsentRace},
 		{"Attempts", testAttempts},
 		{"AttemptsRace", testAttemptsRace},
 		{"Use", testUse},

@@ -3,6 +3,7 @@ package clients
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,8 +37,15 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 	if path == "" {
 		return nil, fmt.Errorf("there is no chromium, chromium-browser or google-chrome; CHROMIUM can name one: %w", exec.ErrNotFound)
 	}
+	// A fresh profile counts as a private window, in which the frames of other sites
+	// would bring no cookies at all.
+	profile := filepath.Join(built, "profile")
+	if err := errors.Join(os.MkdirAll(filepath.Join(profile, "Default"), 0o700),
+		os.WriteFile(filepath.Join(profile, "Default", "Preferences"), []byte(`{"profile": {"cookie_controls_mode": 0}}`), 0o600)); err != nil {
+		return nil, err
+	}
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
-		chromedp.ExecPath(path), chromedp.UserDataDir(filepath.Join(built, "profile")),
+		chromedp.ExecPath(path), chromedp.UserDataDir(profile),
 		chromedp.IgnoreCertErrors, chromedp.DisableGPU, chromedp.WSURLReadTimeout(time.Minute),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-domain-reliability", true), chromedp.Flag("no-pings", true),
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"),

@@ -10,11 +10,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	devtools "github.com/chromedp/cdproto/target"
@@ -340,29 +340,25 @@ func (a *application) bound(t *testing.T) {
 	b.fails("invalid_dpop_proof", `spa.handleRedirectCallback()`)
 }
 
-// anotherSite is a page whose frame brings the cookie alone that is for that. A fresh
-// profile is a private window to Chromium, in which no such frame brings any; so there
-// the page hears that nobody is logged in, and in the browser's own profile who is.
+// anotherSite is a page whose frame brings the cookie alone that is for that, where
+// the browser lets it.
 func (a *application) anotherSite(t *testing.T) {
 	options := `{clientId: "spa-elsewhere"}`
-	private := newTab(t)
-	a.logsIn(private, a.elsewhere, options)
-	private.fails("login_required", `spa.getTokenSilently(`+fresh+`)`)
-	private.complained() // of the cookie
+	b := newTab(t)
+	call(b, network.SetCookieControls, network.SetCookieControlsParams{EnableThirdPartyCookieRestriction: true})
+	a.logsIn(b, a.elsewhere, options)
+	b.fails("login_required", `spa.getTokenSilently(`+fresh+`)`)
 
-	ctx, cancel := chromedp.NewContext(needsChromium(t))
-	t.Cleanup(cancel)
-	b := &tab{t: t, ctx: ctx}
-	call(b, network.ClearBrowserCookies, cdp.Empty{})
+	b = newTab(t)
 	a.starts(b, a.elsewhere, options)
 	b.fails("login_required", `spa.getTokenSilently()`)
 	a.logsIn(b, a.elsewhere, options)
 	b.wants("true", `spa.getTokenSilently(`+fresh+`).then((t) => t.length > 99)`)
 	b.wants("1", `frames()`)
-	// It is for the pages of that client, and for no other's.
 	a.logsOut(b, a.elsewhere)
 	a.starts(b, a.elsewhere, options)
 	b.fails("login_required", `spa.getTokenSilently()`)
+	b.complained() // of the cookie that stays Lax
 }
 
 // anotherOrigin gets no message: neither a page of the client's that is none of its
@@ -371,15 +367,21 @@ func (a *application) anotherOrigin(t *testing.T) {
 	b := newTab(t)
 	a.logsIn(b, a.URL, `{clientId: "spa-strict"}`)
 	b.wants("true", `spa.getTokenSilently(`+fresh+`).then((t) => t.length > 99)`)
-	for _, tt := range []struct{ origin, options string }{
-		{a.URL, `{clientId: "spa-unlisted", authorizeTimeoutInSeconds: 2}`},
-		{a.elsewhere, `{clientId: "spa-strict", authorizeTimeoutInSeconds: 2}`},
-		{a.elsewhere, `{clientId: "spa-strict", authorizeTimeoutInSeconds: 2, authorizationParams: {redirect_uri: ` + fmt.Sprintf("%q", a.URL+"/app") + `}}`},
+	for _, tt := range []struct {
+		origin, options string
+		barred          bool
+	}{
+		{a.URL, `{clientId: "spa-unlisted", authorizeTimeoutInSeconds: 2}`, false},
+		{a.elsewhere, `{clientId: "spa-strict", authorizeTimeoutInSeconds: 2}`, true},
+		{a.elsewhere, `{clientId: "spa-strict", authorizeTimeoutInSeconds: 2, authorizationParams: {redirect_uri: ` + fmt.Sprintf("%q", a.URL+"/app") + `}}`, true},
 	} {
 		b.open(tt.origin + "/app")
 		a.starts(b, tt.origin, tt.options)
 		b.wants("timeout: Timeout", `spa.getTokenSilently()`)
 		b.wants("1", `frames()`)
-		t.Logf("Chromium complains: %q", b.complained())
+		complaints := b.complained()
+		if barred := slices.ContainsFunc(complaints, func(c string) bool { return strings.Contains(c, "frame-ancestors") }); barred != tt.barred {
+			t.Errorf("%s with %s: Chromium complains: %q", tt.origin, tt.options, complaints)
+		}
 	}
 }

@@ -16,6 +16,12 @@ func TestNode(t *testing.T) {
 	runNode(t, "openid.mjs", username, example)
 }
 
+// TestNodeFrontChannel is the hybrid and the implicit flow, and forms, by openid-client.
+func TestNodeFrontChannel(t *testing.T) {
+	t.Parallel()
+	runNode(t, "front.mjs", "buyer", "SEED=infra/examples/full.json")
+}
+
 // TestNodeBackChannel is those of the full example: DPoP with nonces, assertions,
 // refresh, revocation, introspection and token exchange, by each of the two.
 func TestNodeBackChannel(t *testing.T) {

@@ -123,7 +123,29 @@ func (p person) read(response *http.Response, err error) (*html.Node, *url.URL, 
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return page, response.Request.URL, nil, response.StatusCode
+	return page, response.Request.URL, p.posts(page), response.StatusCode
+}
+
+// posts is where a page that leads on by itself posts to, with what it posts as the
+// fragment; nil for a page that does not leave kmint.
+func (p person) posts(page *html.Node) *url.URL {
+	p.t.Helper()
+	for _, form := range elements(page, "form") {
+		action := attribute(form, "action")
+		if !strings.Contains(action, "://") || strings.HasPrefix(action, p.issuer) {
+			continue
+		}
+		values := url.Values{}
+		for _, input := range elements(form, "input") {
+			values.Add(attribute(input, "name"), attribute(input, "value"))
+		}
+		out, err := url.Parse(action + "#" + values.Encode())
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		return out
+	}
+	return nil
 }
 
 // elements are those of a name, in the page's order.

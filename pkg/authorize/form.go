@@ -9,9 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"kmint/pkg/login"
@@ -132,45 +130,7 @@ func (e Endpoint) showLogin(ctx context.Context, w http.ResponseWriter, t target
 	}
 	var targets []string
 	if !t.mode.page { // a page of ours says itself where it leads
-		targets = formTargets(t.redirectURI)
+		targets = web.FormTargets(t.redirectURI)
 	}
 	return web.WritePage(w, n.status, web.Page{Title: "Log in", Body: loginPage, Data: view, FormTargets: targets})
 }
-
-// formTargets are where the answer to the form may lead, as source expressions of
-// Content Security Policy Level 3 (§2.3.1): to the redirect URI's origin, and on
-// from there to wherever its scheme leads.
-//
-// Chrome holds form-action against every redirect that follows the form, those of
-// the client too, which may take the code at one origin and show its pages at
-// another. Where that was not announced the login ends on our page, without a word,
-// when the code is already delivered; and only the client knows where it leads. A
-// list of all that it has registered would not do, and would show it to every
-// visitor. Little is lost: form-action keeps a form that somebody has slipped into a
-// page from taking the password elsewhere. Into this one nothing gets that is not
-// escaped, no script runs, and base-uri 'none' keeps the form's address our own.
-func formTargets(redirectURI string) []string {
-	u, err := url.Parse(redirectURI)
-	if err != nil { // no client may register such a one
-		return nil
-	}
-	switch {
-	case u.Scheme != "https" && u.Scheme != "http":
-		return []string{u.Scheme + ":"} // an application's own: no host means anything
-	case strings.Trim(u.Host, hostCharacters) != "":
-		return schemes(u.Scheme) // there is no way to write [::1]
-	default:
-		return append([]string{oauth.Origin(redirectURI)}, schemes(u.Scheme)...)
-	}
-}
-
-// schemes are those that a redirect may lead to: not from https to http.
-func schemes(from string) []string {
-	if from == "http" {
-		return []string{"http:", "https:"}
-	}
-	return []string{"https:"}
-}
-
-// hostCharacters are those of a host, and its port, in a source expression.
-const hostCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.:"

@@ -41,7 +41,7 @@ var formPost = mode{name: "form_post", page: true, bars: onWeb, send: func(w htt
 	w.Header().Set("Referrer-Policy", "strict-origin")
 	return web.WritePage(w, http.StatusOK, web.Page{
 		Title: "One moment", Body: formPostPage, Data: view, Script: submit,
-		FormTargets: formTargets(t.redirectURI),
+		FormTargets: web.FormTargets(t.redirectURI),
 	})
 }}
 

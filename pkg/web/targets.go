@@ -16,7 +16,10 @@ import (
 // the client too, which may take the answer at one origin and show its pages at
 // another. Where that was not announced the person stays on our page, without a word,
 // when all is done; and only the client knows where it leads. A list of all that it
-// has registered would not do, and would show it to every visitor.
+// has registered would not do, and would show it to every visitor. Little is lost:
+// form-action keeps a form that somebody has slipped into a page from taking what is
+// typed elsewhere. Into ours nothing gets that is not escaped, and base-uri 'none' keeps
+// the form's address our own.
 func FormTargets(redirectURI string) []string {
 	u, err := url.Parse(redirectURI)
 	switch {

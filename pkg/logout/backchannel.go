@@ -99,8 +99,11 @@ type Deliverer struct {
 // wants it is none.
 func (d Deliverer) Deliver(ctx context.Context, message string) (clientID string, err error) {
 	var n notice
-	if err := json.Unmarshal([]byte(message), &n); err != nil || n.ClientID == "" {
+	if err := json.Unmarshal([]byte(message), &n); err != nil {
 		return "", fmt.Errorf("logout: this is no notice: %w", err)
+	}
+	if n.ClientID == "" {
+		return "", errors.New("logout: this is a notice for nobody")
 	}
 	client, err := d.Clients.Client(ctx, n.ClientID)
 	if errors.Is(err, store.ErrNotFound) || err == nil && client.BackchannelLogoutURI == "" {

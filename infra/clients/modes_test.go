@@ -24,7 +24,7 @@ func TestBrowserModes(t *testing.T) {
 // itself.
 func (b *tab) arrives(prefix string) {
 	b.t.Helper()
-	for range 200 {
+	for range 1000 {
 		if strings.HasPrefix(b.at(), prefix) {
 			return
 		}

@@ -133,7 +133,8 @@ func (a *application) starts(b *tab, origin, options string) {
 	if !strings.HasPrefix(b.at(), origin+"/app") {
 		b.open(origin + "/app")
 	}
-	evaluate[any](b, "start("+options+")")
+	const loaded = `new Promise((resolve) => document.readyState === "complete" ? resolve() : addEventListener("load", () => resolve()))`
+	run(b, chromedp.Evaluate[any](loaded+".then(() => start("+options+"))", chromedp.EvalAwaitPromise))
 }
 
 // logsIn is loginWithRedirect, there and back.
@@ -197,7 +198,7 @@ const fresh = `{cacheMode: "off"}`
 
 func (a *application) byRedirect(t *testing.T) {
 	b := newTab(t)
-	options := `{clientId: "spa-strict", authorizationParams: {audience: "https://orders.example.com/", scope: "openid profile email read:orders"}}`
+	options := `{clientId: "spa-strict", authorizationParams: {audience: "https://orders.example.com/", scope: "openid profile email read:orders", max_age: 600}}`
 	a.starts(b, a.URL, options)
 	b.fails("login_required", `spa.getTokenSilently()`)
 	b.wants("false", `spa.isAuthenticated()`)
@@ -371,9 +372,9 @@ func (a *application) anotherOrigin(t *testing.T) {
 		origin, options string
 		barred          bool
 	}{
-		{a.URL, `{clientId: "spa-unlisted", authorizeTimeoutInSeconds: 2}`, false},
-		{a.elsewhere, `{clientId: "spa-strict", authorizeTimeoutInSeconds: 2}`, true},
-		{a.elsewhere, `{clientId: "spa-strict", authorizeTimeoutInSeconds: 2, authorizationParams: {redirect_uri: ` + fmt.Sprintf("%q", a.URL+"/app") + `}}`, true},
+		{a.URL, `{clientId: "spa-unlisted", authorizeTimeoutInSeconds: 3}`, false},
+		{a.elsewhere, `{clientId: "spa-strict", authorizeTimeoutInSeconds: 3}`, true},
+		{a.elsewhere, `{clientId: "spa-strict", authorizeTimeoutInSeconds: 3, authorizationParams: {redirect_uri: ` + fmt.Sprintf("%q", a.URL+"/app") + `}}`, true},
 	} {
 		b.open(tt.origin + "/app")
 		a.starts(b, tt.origin, tt.options)

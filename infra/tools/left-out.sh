@@ -34,7 +34,7 @@ if [ -z "${CHROMIUM:-}" ] && ! have chromium && ! have chromium-browser && ! hav
 	say 'for want of Chromium: the login in a browser'
 fi
 if ! have npm || ! have node || ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then
-	say 'for want of Node.js 20 and npm: openid-client and oauth4webapi'
+	say 'for want of Node.js 20 and npm: openid-client, oauth4webapi and the SDKs of Auth0'
 fi
 if ! have curl; then
 	say 'for want of curl: the lines that are printed and those of README.md'

@@ -34,10 +34,14 @@ var implied = map[string][]string{
 	"store.RegistryReader": {"dynamodb:GetItem ConfigTable keys"},
 	"store.Users":          {"dynamodb:GetItem UsersTable user#*"},
 	"store.Logins":         {"dynamodb:GetItem UsersTable login#*"},
-	"store.Codes":          {"dynamodb:PutItem GrantsTable grant#*"},
-	"store.GrantReader":    {"dynamodb:GetItem GrantsTable grant#*"},
-	"store.Grants":         {"dynamodb:UpdateItem GrantsTable grant#*"},
-	"store.SessionReader":  {"dynamodb:GetItem GrantsTable session#*"},
+	"store.Consents": {
+		"dynamodb:GetItem UsersTable consent#*",
+		"dynamodb:UpdateItem UsersTable consent#*",
+	},
+	"store.Codes":         {"dynamodb:PutItem GrantsTable grant#*"},
+	"store.GrantReader":   {"dynamodb:GetItem GrantsTable grant#*"},
+	"store.Grants":        {"dynamodb:UpdateItem GrantsTable grant#*"},
+	"store.SessionReader": {"dynamodb:GetItem GrantsTable session#*"},
 	"store.Uses": {
 		"dynamodb:PutItem GrantsTable once#*",
 		"dynamodb:DeleteItem GrantsTable once#*",
@@ -98,7 +102,7 @@ var functions = map[string]function{
 		"POST /oauth/revoke", "OPTIONS /oauth/revoke", "POST /oauth/introspect",
 	}, ""},
 	"AuthorizeFunction": {"AuthorizeRole", "AuthorizeLogGroup", server.Authorize{}, config.Authorize{}, []string{
-		"GET /authorize", "POST /authorize", "GET /oidc/logout", "POST /oidc/logout", "GET /v2/logout",
+		"GET /authorize", "POST /authorize", "GET /consents", "POST /consents", "GET /oidc/logout", "POST /oidc/logout", "GET /v2/logout",
 	}, ""},
 	"UserinfoFunction": {"UserinfoRole", "UserinfoLogGroup", server.Userinfo{}, config.Userinfo{}, []string{
 		"GET /userinfo", "POST /userinfo", "OPTIONS /userinfo",
@@ -125,6 +129,7 @@ func TestTemplateRefuses(t *testing.T) {
 		"an action by pattern":        {"[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem]\n", "[dynamodb:GetItem, dynamodb:PutItem, dynamodb:Update*]\n", "TokenFunction may dynamodb:Update* GrantsTable grant#*, which"},
 		"a kind of item more":         {`["client#*", issuer, server, keys]`, `["client#*", "api#*", issuer, server, keys]`, "UserinfoFunction may dynamodb:GetItem ConfigTable api#*, which"},
 		"a kind of item less":         {`["user#*", "login#*"]`, `["user#*"]`, "TokenFunction needs dynamodb:GetItem UsersTable login#*"},
+		"consents are everybody's":    {`["consent#*"]`, `["consent#*", "user#*"]`, "AuthorizeFunction may dynamodb:UpdateItem UsersTable user#*, which"},
 		"every item":                  {`["grant#*"]`, `["*"]`, "TokenFunction may dynamodb:UpdateItem GrantsTable *, which"},
 		"another table":               {"Resource: !GetAtt UsersTable.Arn", "Resource: !GetAtt ConfigTable.Arn", "TokenFunction may dynamodb:GetItem ConfigTable user#*, which"},
 		"no condition on keys":        {`ForAllValues:StringLike: {"dynamodb:LeadingKeys": ["grant#*"]}`, `StringLike: {}`, "TokenFunction may dynamodb:UpdateItem GrantsTable any key, which"},

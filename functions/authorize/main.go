@@ -32,7 +32,7 @@ func main() {
 	key := kms.NewClient(sdk)
 	authorize := server.Authorize{
 		Issuer: env.Issuer, Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db,
-		Sessions: db, Joined: db, Codes: db, Opaque: db, Documents: db, Now: time.Now, Log: env.Logger(version),
+		Sessions: db, Joined: db, Consents: db, Codes: db, Opaque: db, Documents: db, Now: time.Now, Log: env.Logger(version),
 		MAC: &kms.MAC{Client: key, Key: env.MACKey}, Queue: sqs.Queue{Client: sqs.NewClient(sdk), URL: env.LogoutQueue},
 	}
 	if env.Signs {

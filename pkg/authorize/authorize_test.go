@@ -216,7 +216,7 @@ func TestAnErrorGoesToTheTarget(t *testing.T) {
 		{"request_uri", with(forWeb, "request_uri", "https://x"), oauth.RequestURINotSupported},
 		{"registration", with(forWeb, "registration", "{}"), oauth.RegistrationNotSupported},
 		{"a client without the grant", other("service", "https://service.example.com/cb"), oauth.UnauthorizedClient},
-		{"a client that needs consent", other("third", "https://third.example.com/cb"), oauth.UnauthorizedClient},
+		{"a client that needs consent, silently", with(other("third", "https://third.example.com/cb"), "prompt", "none"), oauth.ConsentRequired},
 		{"public, no challenge", with(forSPA, "code_challenge", "-", "code_challenge_method", "-"), oauth.InvalidRequest},
 		{"a method, no challenge", with(forSPA, "code_challenge", "-"), oauth.InvalidRequest},
 		{"confidential: a method, no challenge", with(forWeb, "code_challenge_method", "S256"), oauth.InvalidRequest},

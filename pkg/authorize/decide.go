@@ -24,6 +24,9 @@ type person struct {
 	// handle is that of a session yet to be written, "" for one that stands; old
 	// is the one that the browser had before.
 	handle, old oauth.Secret
+	// allowed is what the person lets the client have; nil for nothing, and where the
+	// client is the owner's own.
+	allowed store.Consent
 }
 
 // loginNeeded is the decision to show the login page, with a problem to tell the
@@ -47,12 +50,31 @@ func (n *loginNeeded) reason() error {
 	return oauth.AccessDenied.Errorf("%s", n.problem).Because(n.cause)
 }
 
-// decide returns the person, or loginNeeded, or what the client is to be told.
+// decide returns the person, or loginNeeded, or beside the person consentNeeded, or
+// what the client is to be told.
 func (e Endpoint) decide(ctx context.Context, t target, a ask, b browser, filled *form) (person, error) {
-	if filled != nil {
-		return e.logIn(ctx, a, b, filled)
+	if filled.answers() && filled.consent != allow {
+		return person{}, oauth.AccessDenied.Errorf("The person did not allow it.")
 	}
-	p, err := e.resume(ctx, t, a, b)
+	p, err := e.identify(ctx, t, a, b, filled)
+	if err != nil {
+		return person{}, err
+	}
+	return p, e.consented(ctx, t, a, p, filled)
+}
+
+// identify returns the person, and what they have allowed.
+func (e Endpoint) identify(ctx context.Context, t target, a ask, b browser, filled *form) (person, error) {
+	if filled != nil && !filled.answers() {
+		p, err := e.logIn(ctx, a, b, filled)
+		if err != nil || t.client.FirstParty {
+			return p, err
+		}
+		all, err := e.Consents.Of(ctx, p.user.Subject)
+		p.allowed = all[t.client.ID]
+		return p, err
+	}
+	p, err := e.resume(ctx, t, a, b, filled)
 	// "If none is specified, the Authorization Server MUST NOT display any
 	// authentication or consent user interface pages."
 	if needed := (*loginNeeded)(nil); errors.As(err, &needed) && a.silent {
@@ -61,26 +83,42 @@ func (e Endpoint) decide(ctx context.Context, t target, a ask, b browser, filled
 	return p, err
 }
 
-// resume takes the person from the browser's session.
-func (e Endpoint) resume(ctx context.Context, t target, a ask, b browser) (person, error) {
+// resume takes the person from the browser's session. A consent form that was shown in
+// this very session came after the login that the request asks for: it is not asked for
+// again.
+func (e Endpoint) resume(ctx context.Context, t target, a ask, b browser, filled *form) (person, error) {
 	first := &loginNeeded{status: http.StatusOK}
-	if a.relogin {
+	if a.relogin && !filled.answers() {
 		return person{}, first
 	}
-	s, u, err := e.Sessions.Find(ctx, b.handle(t, a))
+	p, err := e.find(ctx, t, b.handle(t, a))
+	s, u := p.session, p.user
+	loggedIn := filled.answers() && filled.shown == a.shown(p)
 	switch {
 	case errors.Is(err, session.ErrNone):
 		return person{}, first
 	case err != nil:
 		return person{}, err
-	case tooOld(s, a.maxAge, e.Now()) || !a.means(u):
+	case !loggedIn && (a.relogin || tooOld(s, a.maxAge, e.Now())) || !a.means(u):
 		return person{}, first
 	// One who is blocked is told so by whoever asks for the password, and not here: the
 	// browser may be another's by now.
 	case u.Ended(s.AuthTime) || policy.LoginEnded(t.client, a.settings, s.AuthTime):
 		return person{}, first
 	}
-	return person{user: u, session: s}, nil
+	return p, nil
+}
+
+// find reads side by side the session, its person, and, of a client that is not the
+// owner's own, what the person lets it have. The errors are those of session.Find.
+func (e Endpoint) find(ctx context.Context, t target, handle oauth.Secret) (person, error) {
+	if t.client.FirstParty {
+		s, u, err := e.Sessions.Find(ctx, handle)
+		return person{user: u, session: s}, err
+	}
+	p, all, err := e.remembered(ctx, handle)
+	p.allowed = all[t.client.ID]
+	return p, err
 }
 
 // means: the server "MUST NOT reply with an ID Token or Access Token for a

@@ -35,6 +35,7 @@ import (
 	"net/http"
 	"time"
 
+	"kmint/pkg/consent"
 	"kmint/pkg/jwt"
 	"kmint/pkg/login"
 	"kmint/pkg/oauth"
@@ -59,6 +60,8 @@ type Endpoint struct {
 	Trust    Prover
 	Login    login.Authenticator
 	Sessions session.Keeper
+	// Consents are those to clients that are not the owner's own.
+	Consents consent.Keeper
 	Seal     session.Sealer
 	Now      func() time.Time
 }
@@ -94,6 +97,13 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	p, err := e.decide(ctx, t, a, b, filled)
 	if needed := (*loginNeeded)(nil); errors.As(err, &needed) {
 		err = e.showLogin(ctx, w, t, request, b, needed)
+		if err == nil {
+			return needed.reason()
+		}
+	}
+	if needed := (*consentNeeded)(nil); errors.As(err, &needed) {
+		web.Annotate(ctx, slog.String("sub", p.user.Subject))
+		err = e.showConsent(ctx, w, t, a, request, b, p, needed)
 		if err == nil {
 			return needed.reason()
 		}

@@ -34,14 +34,20 @@ const (
 	fieldSeal     = "seal"
 )
 
-// A form is a login form that came back with a seal that holds.
+// A form is a login form, or a consent form, that came back with a seal that holds.
 type form struct {
 	username string
 	password oauth.Secret
+	// shown and consent are those of a consent form: what it was shown for, "" for a
+	// login form, and the answer.
+	shown, consent string
 }
 
+// answers reports whether it is a consent form.
+func (f *form) answers() bool { return f != nil && f.shown != "" }
+
 // step tells an authorization request, which it returns as it is, from a login
-// form, of which it returns the request that the form was shown for. Of a form that
+// form or a consent form, of which it returns the request that the form was shown for. Of a form that
 // was not shown to this browser, or too long ago, nothing gets further: the error is
 // session.ErrSeal.
 func (e Endpoint) step(ctx context.Context, r oauth.Request, b browser) (oauth.Request, *form, error) {
@@ -49,9 +55,15 @@ func (e Endpoint) step(ctx context.Context, r oauth.Request, b browser) (oauth.R
 		return r, nil, nil
 	}
 	carried := r.Get(fieldRequest)
-	err := e.Seal.Check(ctx, r.Get(fieldSeal), b.key, carried)
+	shown := r.Get(fieldShown)
+	var err error
+	if shown == "" {
+		err = e.Seal.Check(ctx, r.Get(fieldSeal), b.key, carried)
+	} else {
+		err = e.consentSeal().Check(ctx, r.Get(fieldSeal), b.key, sealedConsent(carried, shown))
+	}
 	if errors.Is(err, session.ErrSeal) {
-		return r, nil, oauth.InvalidRequest.Errorf("This login form is too old, or was not shown in this browser. " +
+		return r, nil, oauth.InvalidRequest.Errorf("This form is too old, or was not shown in this browser. " +
 			"Nothing has happened: start again from the application, and let your browser accept cookies from here.").Because(err)
 	}
 	if err != nil {
@@ -61,7 +73,7 @@ func (e Endpoint) step(ctx context.Context, r oauth.Request, b browser) (oauth.R
 	if err != nil {
 		return r, nil, err
 	}
-	return original, &form{r.Get(fieldUsername), oauth.Secret(r.Get(fieldPassword))}, nil
+	return original, &form{r.Get(fieldUsername), oauth.Secret(r.Get(fieldPassword)), shown, r.Get(fieldConsent)}, nil
 }
 
 // outdated is what the login page says to a form whose seal does not hold.

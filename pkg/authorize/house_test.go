@@ -21,6 +21,7 @@ import (
 
 	"kmint/pkg/authorize"
 	"kmint/pkg/bolt"
+	"kmint/pkg/consent"
 	"kmint/pkg/login"
 	"kmint/pkg/oauth"
 	"kmint/pkg/session"
@@ -108,6 +109,7 @@ func newHouse(t *testing.T, issuer string) *house {
 		Issuers: h.store, Settings: h.store, Keys: h.keys, Clients: h.store, APIs: h.store, Codes: h.store, Now: now,
 		Login:    login.Authenticator{Logins: h.store, Users: h.store, Attempts: h.store, Now: now},
 		Sessions: session.Keeper{Sessions: h.store, Clients: h.store, Users: h.store, Now: now},
+		Consents: consent.Keeper{Consents: h.store, Now: now},
 		Seal:     session.Sealer{MAC: &h.mac, Now: now},
 	}
 	edge := web.Edge{Log: slog.New(slog.NewJSONHandler(&h.log, nil)), Now: now, Secure: strings.HasPrefix(issuer, "https:")}
@@ -227,6 +229,20 @@ func (w *watched) JoinSession(ctx context.Context, digest oauth.Digest, clientID
 	return w.Store.JoinSession(ctx, digest, clientID, idle)
 }
 
+func (w *watched) Consents(ctx context.Context, subject string) (map[string]store.Consent, error) {
+	if err := w.note("Consents"); err != nil {
+		return nil, err
+	}
+	return w.Store.Consents(ctx, subject)
+}
+
+func (w *watched) PutConsent(ctx context.Context, subject, clientID string, before, next store.Consent) error {
+	if err := w.note("PutConsent"); err != nil {
+		return err
+	}
+	return w.Store.PutConsent(ctx, subject, clientID, before, next)
+}
+
 func (w *watched) DeleteSession(ctx context.Context, digest oauth.Digest) error {
 	if err := w.note("DeleteSession"); err != nil {
 		return err
@@ -270,7 +286,7 @@ func (a answer) query(name string) string {
 	return a.location.Query().Get(name)
 }
 
-var field = regexp.MustCompile(`<input[^>]* name="(request|seal)" value="([^"]*)"`)
+var field = regexp.MustCompile(`<input[^>]* name="(request|shown|seal)" value="([^"]*)"`)
 
 func (v *visitor) send(r *http.Request) answer {
 	v.Helper()

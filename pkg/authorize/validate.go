@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"kmint/pkg/consent"
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
 	"kmint/pkg/policy"
@@ -40,8 +41,10 @@ type ask struct {
 	// hinted is the sub of the one person that the client wants to hear of; ""
 	// for whoever is there.
 	hinted string
-	// silent forbids a page (prompt=none), relogin asks for one.
-	silent, relogin bool
+	// wanted is what the person is to allow, as package consent words it.
+	wanted []string
+	// silent forbids a page (prompt=none), relogin and reconsent ask for one.
+	silent, relogin, reconsent bool
 	// maxAge bounds the age of the login; none if negative.
 	maxAge time.Duration
 }
@@ -66,11 +69,6 @@ func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a as
 	if err := policy.MayUseResponseType(t.client, settings, t.asked); err != nil {
 		return ask{}, err
 	}
-	// The configuration refuses such a client. Until people can be asked for their
-	// consent it would get everything unasked.
-	if !t.client.FirstParty {
-		return ask{}, oauth.UnauthorizedClient.Errorf("The client is not first-party, and nobody can be asked for consent yet.")
-	}
 	if a.challenge, err = challenge(t, r); err != nil {
 		return ask{}, err
 	}
@@ -79,7 +77,7 @@ func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a as
 	if a.nonce = r.Get("nonce"); a.nonce == "" && t.asked.IDToken {
 		return ask{}, oauth.InvalidRequest.Errorf("The nonce is missing, without which an ID token from here could be one that was used before.")
 	}
-	if a.silent, a.relogin, err = prompt(r.Get("prompt")); err != nil {
+	if err := prompt(r.Get("prompt"), &a); err != nil {
 		return ask{}, err
 	}
 	if a.maxAge, err = maxAge(r.Get("max_age")); err != nil {
@@ -109,6 +107,8 @@ func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a as
 	if err := claims(r.Get("claims"), &a); err != nil {
 		return ask{}, err
 	}
+	// What is asked for claim by claim is no less than what a scope value asks for.
+	a.wanted = consent.Wanted(slices.Concat(a.granted, a.claims.Scope().Without(a.granted...)), a.apis)
 	if a.hinted, err = e.hinted(ctx, t, r.Get("id_token_hint")); err != nil {
 		return ask{}, err
 	}
@@ -238,27 +238,28 @@ func challenge(t target, r oauth.Request) (oauth.Challenge, error) {
 // prompt reads a list of prompt values (OpenID Connect Core 1.0 §3.1.2.1).
 // consent needs nothing from a first-party client; select_account is a login as
 // long as a browser has one account.
-func prompt(list string) (silent, relogin bool, err error) {
+func prompt(list string, a *ask) error {
 	values := strings.Fields(list)
 	for _, value := range values {
 		switch value {
 		case "none":
-			silent = true
+			a.silent = true
 		case "login", "select_account":
-			relogin = true
+			a.relogin = true
 		case "consent":
+			a.reconsent = true
 		// Initiating User Registration via OpenID Connect 1.0 §4.1: a value that
 		// is not supported SHOULD be an invalid_request.
 		default:
-			return false, false, oauth.InvalidRequest.Errorf("The prompt has a value that is not supported.")
+			return oauth.InvalidRequest.Errorf("The prompt has a value that is not supported.")
 		}
 	}
 	// "If this parameter contains none with any other value, an error is
 	// returned."
-	if silent && slices.ContainsFunc(values, func(v string) bool { return v != "none" }) {
-		return false, false, oauth.InvalidRequest.Errorf("The prompt has none together with another value.")
+	if a.silent && slices.ContainsFunc(values, func(v string) bool { return v != "none" }) {
+		return oauth.InvalidRequest.Errorf("The prompt has none together with another value.")
 	}
-	return silent, relogin, nil
+	return nil
 }
 
 func maxAge(text string) (time.Duration, error) {

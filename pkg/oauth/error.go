@@ -25,6 +25,7 @@ const (
 	UnsupportedResponseType  Code = "unsupported_response_type"
 	AccessDenied             Code = "access_denied"
 	LoginRequired            Code = "login_required"
+	ConsentRequired          Code = "consent_required"
 	RequestNotSupported      Code = "request_not_supported"
 	InvalidRequestObject     Code = "invalid_request_object"
 	UnmetRequirements        Code = "unmet_authentication_requirements" // OpenID Connect Core Unmet Authentication Requirements 1.0 §2

@@ -101,9 +101,6 @@ func (o *object) grantTypes(c *Client) {
 		}
 	}
 	o.responseTypes(c)
-	if grant := loginGrant(c.GrantTypes); grant != "" && !c.FirstParty {
-		o.add(o.path, "it has the grant type %s, but not first_party true: nobody can be asked for consent yet, so only the owner's own clients may log people in", grant)
-	}
 	if c.RequestObjectAlgorithm != "" && loginGrant(c.GrantTypes) == "" {
 		o.add(o.at("request_object_signing_alg"), "it needs the grant type authorization_code or implicit")
 	}

@@ -163,7 +163,6 @@ func TestRefused(t *testing.T) {
 		{"short secret", c(strings.Replace(web, "0123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcde", 1)), "clients[0].client_secret: it is shorter than 32 characters; it is kept as a plain SHA-256, which is safe only for a long random secret"},
 		{"secret of a public client", c(web + `, "token_endpoint_auth_method": "none"`), "clients[0].client_secret: a client with token_endpoint_auth_method none has no secret"},
 		{"unsupported method", c(web + `, "token_endpoint_auth_method": "tls_client_auth"`), `clients[0].token_endpoint_auth_method: "tls_client_auth" is not supported; it may be client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt, workload_identity, none`},
-		{"not first party", c(strings.Replace(web, "true", "false", 1)), "clients[0]: it has the grant type authorization_code, but not first_party true: nobody can be asked for consent yet, so only the owner's own clients may log people in"},
 		{"no redirect_uris", c(`"client_id": "app", ` + secret + `, "first_party": true`), "clients[0]: it has the grant type authorization_code, but no redirect_uris"},
 		{"redirect with fragment", c(strings.Replace(web, "/cb", "/cb#x", 1)), "clients[0].redirect_uris[0]: it has a fragment (RFC 6749 §3.1.2)"},
 		{"redirect over http", c(strings.Replace(web, "https://app", "http://app", 1)), "clients[0].redirect_uris[0]: it is plain http to another host than localhost; use https"},
@@ -182,7 +181,6 @@ func TestRefused(t *testing.T) {
 		{"response type without grant", c(`"client_id": "app", ` + secret + `, "grant_types": ["client_credentials"], "response_types": ["code"]`), "clients[0].response_types: code needs the grant type authorization_code (OpenID Connect Dynamic Client Registration 1.0 §2)"},
 		{"none without a login", c(`"client_id": "app", ` + secret + `, "grant_types": ["client_credentials"], "response_types": ["none"]`), "clients[0].response_types: none needs the grant type authorization_code or implicit"},
 		{"a token that could not be bound", c(web + `, "grant_types": ["implicit"], "response_types": ["token"], "dpop_bound_access_tokens": true`), "clients[0].response_types: token gives a token without a proof, and the client has dpop_bound_access_tokens true"},
-		{"implicit, not first party", c(strings.Replace(web, "true", "false", 1) + `, "grant_types": ["implicit"], "response_types": ["id_token"]`), "clients[0]: it has the grant type implicit, but not first_party true: nobody can be asked for consent yet, so only the owner's own clients may log people in"},
 		{"request objects of no login", c(`"client_id": "app", ` + secret + `, "grant_types": ["client_credentials"], "request_object_signing_alg": "none"`), "clients[0].request_object_signing_alg: it needs the grant type authorization_code or implicit"},
 		{"request objects by a secret", c(web + `, "request_object_signing_alg": "HS256"`), `clients[0].request_object_signing_alg: "HS256" is not supported; it may be RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, none`},
 		{"request objects without keys", c(web + `, "request_object_signing_alg": "ES256"`), "clients[0]: it has neither jwks nor jwks_uri, and the request_object_signing_alg ES256 needs one"},
@@ -536,4 +534,14 @@ func (m *memory) PutUser(_ context.Context, u store.User) error {
 	m.writes++
 	m.users[u.Subject] = u
 	return nil
+}
+
+// People are asked about a client that is not the owner's own; it may log them in all
+// the same.
+func TestNotFirstParty(t *testing.T) {
+	s, err := Read(strings.NewReader(`{"clients": [{"client_id": "app", "client_secret": "0123456789abcdef0123456789abcdef",
+		"grant_types": ["authorization_code", "implicit"], "response_types": ["code id_token"], "redirect_uris": ["https://app.example/cb"]}]}`))
+	if err != nil || s.Clients[0].FirstParty {
+		t.Errorf("%+v, %v", s, err)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kmint/pkg/authorize"
+	"kmint/pkg/consent"
 	"kmint/pkg/fetch"
 	"kmint/pkg/keys"
 	"kmint/pkg/login"
@@ -35,6 +36,7 @@ type Authorize struct {
 	Attempts  store.Attempts
 	Sessions  store.Sessions
 	Joined    store.SessionClients
+	Consents  store.Consents
 	Codes     store.Codes
 	Opaque    store.OpaqueTokens
 	Documents store.Documents
@@ -63,6 +65,7 @@ func (f Authorize) Handler() http.Handler {
 		Codes:    f.Codes,
 		Login:    login.Authenticator{Logins: f.Logins, Users: f.Users, Attempts: f.Attempts, Now: f.Now},
 		Sessions: sessions,
+		Consents: consent.Keeper{Consents: f.Consents, Now: f.Now},
 		Seal:     session.Sealer{MAC: f.MAC, Now: f.Now},
 		Trust: &trust.Verifier{
 			Documents: &fetch.Fetcher{Cache: f.Documents, AllowLoopback: f.AllowLoopback, Now: f.Now},
@@ -79,6 +82,7 @@ func (f Authorize) Handler() http.Handler {
 	edge := newEdge(f.Issuer, f.Now, f.Log)
 	mux := routes{}
 	mux["/authorize"] = edge.Page(web.Methods(endpoint.Serve, http.MethodGet, http.MethodPost))
+	mux[authorize.ConsentsPath] = edge.Page(web.Methods(endpoint.ServeConsents, http.MethodGet, http.MethodPost))
 	mux[logout.Path] = edge.Page(web.Methods(end.Serve, http.MethodGet, http.MethodPost))
 	mux[logout.Auth0Path] = edge.Page(web.Methods(end.ServeAuth0, http.MethodGet))
 	mux[other] = edge.Page(notFound)

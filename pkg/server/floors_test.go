@@ -20,7 +20,7 @@ import (
 //	               |
 //	floor 4     grant   authorize   logout   userinfo   discovery   revoke   introspect    (only these and web write answers)
 //	               |
-//	floor 3     clientauth  dpop  once  policy  login  session  token    keys  seed    dynamo  bolt
+//	floor 3     clientauth  dpop  once  policy  login  session  consent  token    keys  seed    dynamo  bolt
 //	               '---------'-----'------.-------'-------'--------'-----'-------'-----'
 //	floor 2                             store   fetch   trust     web   gateway    kms   localkey   sqs   verify
 //	                                      |                |       |                 |                 |
@@ -49,6 +49,7 @@ var floors = map[string]string{
 	"policy":     "oauth store",
 	"login":      "oauth store",
 	"session":    "oauth store",
+	"consent":    "oauth store",
 	"token":      "oauth store jwt",
 	"keys":       "store jwt",
 	"seed":       "oauth store jwt",
@@ -56,14 +57,14 @@ var floors = map[string]string{
 	"bolt":       "oauth store",
 
 	"grant":      "oauth store jwt web trust clientauth dpop policy login token once",
-	"authorize":  "oauth store jwt web trust policy login session token",
+	"authorize":  "oauth store jwt web trust policy login session consent token",
 	"logout":     "oauth store jwt web session token",
 	"userinfo":   "oauth store jwt web dpop policy token once",
 	"discovery":  "oauth store web token",
 	"revoke":     "oauth store jwt web clientauth token once",
 	"introspect": "oauth store jwt web clientauth policy token once",
 
-	"server": "oauth store jwt web fetch trust clientauth dpop policy login session token keys grant authorize logout userinfo discovery revoke introspect",
+	"server": "oauth store jwt web fetch trust clientauth dpop policy login session consent token keys grant authorize logout userinfo discovery revoke introspect",
 }
 
 // Packages of tests stand beside what they test.

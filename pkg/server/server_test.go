@@ -92,10 +92,10 @@ func build(t *testing.T) http.Handler {
 	}.Handler()
 	authorize := server.Authorize{
 		Issuer:  issuer,
-		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Joined: db, Codes: db,
+		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Joined: db, Consents: db, Codes: db,
 		Opaque: db, Documents: db, MAC: local, PrivateKey: local, Queue: delivered{deliver}, Now: time.Now, Log: log,
 	}.Handler()
-	for _, path := range []string{"/authorize", "/oidc/logout", "/v2/logout"} {
+	for _, path := range []string{"/authorize", "/consents", "/oidc/logout", "/v2/logout"} {
 		mux.Handle(path, authorize)
 	}
 	mux.Handle("/userinfo", server.Userinfo{
@@ -128,6 +128,7 @@ func given() map[string]string {
 	return map[string]string{
 		"service": basic("demo-service", "demo-service-secret-used-in-examples-only"),
 		"web":     basic("demo-web", "demo-web-secret-used-in-examples-only"),
+		"partner": basic("demo-partner", "demo-partner-secret-used-in-examples-only"),
 		"hybrid":  basic("demo-hybrid", "demo-hybrid-secret-used-in-examples-only"),
 		"orders":  basic("demo-orders-api", "demo-orders-api-secret-used-in-examples-only"),
 		"wrong":   basic("demo-service", strings.Repeat("wrong", 8)),

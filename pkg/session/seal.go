@@ -22,8 +22,10 @@ var ErrSeal = errors.New("session: the seal does not hold")
 
 // What forms are sealed for. A seal made for one is none for another.
 const (
-	Login  = "login"
-	Logout = "logout"
+	Login      = "login"
+	Logout     = "logout"
+	Consent    = "consent"
+	Withdrawal = "withdrawal"
 )
 
 // BrowserCookieName is the name of the cookie that tells browsers apart.

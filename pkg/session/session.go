@@ -67,7 +67,7 @@ type Keeper struct {
 // Find returns the session that handle opens and the person in it, read side by
 // side. ErrNone if there is none.
 func (k Keeper) Find(ctx context.Context, handle oauth.Secret) (store.Session, store.User, error) {
-	subject, ok := subjectOf(handle)
+	subject, ok := Subject(handle)
 	if !ok {
 		return store.Session{}, store.User{}, ErrNone
 	}
@@ -108,7 +108,7 @@ func (k Keeper) New(subject string) (store.Session, oauth.Secret) {
 func (k Keeper) Begin(ctx context.Context, s store.Session, old oauth.Secret) error {
 	write, ctx := errgroup.WithContext(ctx)
 	write.Go(func() error { return k.Sessions.PutSession(ctx, s) })
-	if _, ok := subjectOf(old); ok {
+	if _, ok := Subject(old); ok {
 		write.Go(func() error { return k.Sessions.DeleteSession(ctx, old.Digest()) })
 	}
 	if err := write.Wait(); err != nil {
@@ -174,8 +174,9 @@ func (k Keeper) idle(s store.Session) time.Time {
 // maxHandle is longer than any handle: a sub has at most 255 characters.
 const maxHandle = 512
 
-// subjectOf reads the user key of a handle.
-func subjectOf(handle oauth.Secret) (subject string, ok bool) {
+// Subject reads the user key of a handle: who is in the session, if there is one.
+// Find alone says whether there is.
+func Subject(handle oauth.Secret) (subject string, ok bool) {
 	rest, ok := strings.CutPrefix(handle.Reveal(), oauth.SessionPrefix)
 	key, secret, found := strings.Cut(rest, ".")
 	if !ok || !found || len(rest) > maxHandle || !oauth.IsID(secret) {

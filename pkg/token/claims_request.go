@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4/json" // takes names as they are spelled, and no member twice
 
+	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 )
 
@@ -104,6 +105,21 @@ func merged(shown, more map[string]any) map[string]any {
 	}
 	maps.Copy(all, more)
 	return all
+}
+
+// Scope lists the scope values that would show the standard claims that are asked for
+// one by one: who asks a person for leave can name those.
+func (r ClaimsRequest) Scope() oauth.Scope {
+	var scope oauth.Scope
+	for _, value := range oauth.IdentityScope() {
+		for _, name := range scopeClaims[value] {
+			_, inIDToken := r.IDToken[name]
+			if _, inUserinfo := r.Userinfo[name]; (inIDToken || inUserinfo) && !scope.Has(value) {
+				scope = append(scope, value)
+			}
+		}
+	}
+	return scope
 }
 
 // standard reports whether the claim is one of §5.1 that a scope value asks for.

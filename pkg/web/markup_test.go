@@ -88,6 +88,8 @@ func dataFor(text string, values ...string) reflect.Value {
 	}
 	entry := reflect.StructOf([]reflect.StructField{
 		{Name: "Name", Type: reflect.TypeFor[string]()}, {Name: "Value", Type: reflect.TypeFor[string]()},
+		{Name: "Words", Type: reflect.TypeFor[string]()}, {Name: "Since", Type: reflect.TypeFor[string]()},
+		{Name: "Seal", Type: reflect.TypeFor[string]()},
 	})
 	if strings.Contains(text, `src="{{.}}"`) {
 		entry = reflect.TypeFor[URL]()
@@ -130,7 +132,9 @@ func dataFor(text string, values ...string) reflect.Value {
 				continue
 			}
 			e.Field(0).SetString(value)
-			e.Field(1).SetString(values[0])
+			for i := 1; i < e.NumField(); i++ {
+				e.Field(i).SetString(values[0])
+			}
 			f.Set(reflect.Append(f, e))
 		}
 	}

@@ -1,0 +1,159 @@
+// What a person has allowed, and how they withdraw it.
+
+package authorize
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"kmint/pkg/consent"
+	"kmint/pkg/oauth"
+	"kmint/pkg/session"
+	"kmint/pkg/store"
+	"kmint/pkg/web"
+)
+
+// ConsentsPath is where people withdraw what they have allowed.
+const ConsentsPath = "/consents"
+
+//go:embed consents.html
+var consentsBody string
+
+var consentsPage = web.NewMarkup("consents", consentsBody)
+
+const fieldClient = "client"
+
+// consentsView is what consents.html shows.
+type consentsView struct {
+	Username string
+	Given    []given
+}
+
+// given is what a person lets one client have; Value is its client_id.
+type given struct{ Name, Value, Words, Since, Seal string }
+
+// ServeConsents shows the person who is logged in what they have allowed, and
+// withdraws what its form names. It ends no grant: none is found by person and client,
+// and the page says so.
+func (e Endpoint) ServeConsents(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	request, err := oauth.ReadRequest(r)
+	if err != nil {
+		return err
+	}
+	issuer, err := e.Issuers.Issuer(ctx)
+	if err != nil {
+		return busy(fmt.Errorf("authorize: issuer: %w", err))
+	}
+	b := readBrowser(r, issuer)
+	p, all, err := e.remembered(ctx, b.session)
+	if errors.Is(err, session.ErrNone) {
+		return web.WritePage(w, http.StatusOK, web.Page{Title: "What you have allowed", Body: consentsPage, Data: consentsView{}})
+	}
+	if err != nil {
+		return busy(err)
+	}
+	web.Annotate(ctx, slog.String("sub", p.user.Subject))
+	if request.Method != http.MethodPost {
+		return busy(e.showConsents(ctx, w, b, p, all))
+	}
+	clientID := request.Get(fieldClient)
+	err = e.withdrawalSeal().Check(ctx, request.Get(fieldSeal), b.key, sealedConsent(clientID, string(p.session.Digest)))
+	if errors.Is(err, session.ErrSeal) {
+		return oauth.InvalidRequest.Errorf("This form is too old, or was not shown in this browser. Nothing has happened.").Because(err)
+	}
+	if err == nil {
+		err = e.Consents.Withdraw(ctx, p.user.Subject, clientID)
+	}
+	if err != nil {
+		return busy(err)
+	}
+	web.Annotate(ctx, slog.String("client_id", clientID))
+	w.Header().Set("Location", oauth.Endpoint(issuer, ConsentsPath))
+	w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+// remembered returns who is logged in and what they have allowed, read side by side.
+// session.ErrNone where nobody is, or somebody whose login has ended.
+func (e Endpoint) remembered(ctx context.Context, handle oauth.Secret) (person, map[string]store.Consent, error) {
+	var p person
+	var all map[string]store.Consent
+	read, readCtx := errgroup.WithContext(ctx)
+	read.Go(func() (err error) { p.session, p.user, err = e.Sessions.Find(readCtx, handle); return err })
+	if subject, ok := session.Subject(handle); ok {
+		read.Go(func() (err error) { all, err = e.Consents.Of(readCtx, subject); return err })
+	}
+	if err := read.Wait(); err != nil {
+		return person{}, nil, err
+	}
+	if p.user.Ended(p.session.AuthTime) {
+		return person{}, nil, fmt.Errorf("%w: the login has ended", session.ErrNone)
+	}
+	return p, all, nil
+}
+
+func (e Endpoint) showConsents(ctx context.Context, w http.ResponseWriter, b browser, p person, all map[string]store.Consent) error {
+	key, fresh := session.Browser(b.key)
+	view := consentsView{Username: p.user.Username}
+	if view.Username == "" {
+		view.Username = p.user.Subject
+	}
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		entry, err := e.entry(ctx, id, all[id])
+		if err != nil {
+			return err
+		}
+		if entry.Seal, err = e.withdrawalSeal().Seal(ctx, key, sealedConsent(id, string(p.session.Digest))); err != nil {
+			return err
+		}
+		view.Given = append(view.Given, entry)
+	}
+	if fresh {
+		b.keepKey(w, key)
+	}
+	return web.WritePage(w, http.StatusOK, web.Page{Title: "What you have allowed", Body: consentsPage, Data: view})
+}
+
+// entry says in words what the record says. A client or an API that is gone is named
+// by its identifier.
+func (e Endpoint) entry(ctx context.Context, clientID string, c store.Consent) (given, error) {
+	client, err := e.Clients.Client(ctx, clientID)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return given{}, fmt.Errorf("authorize: client: %w", err)
+	}
+	client.ID = clientID
+	var apis []store.API
+	for _, identifier := range consent.APIs(c) {
+		api, err := e.APIs.API(ctx, identifier)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return given{}, fmt.Errorf("authorize: api: %w", err)
+		}
+		if err == nil {
+			apis = append(apis, api)
+		}
+	}
+	words := consent.Words(slices.Sorted(maps.Keys(c)), apis)
+	if len(words) == 0 {
+		words = []string{consent.Nothing}
+	}
+	found := given{Name: target{client: client}.name(), Value: clientID, Words: strings.Join(words, "; ")}
+	if since := consent.Since(c); !since.IsZero() {
+		found.Since = since.UTC().Format("2 January 2006")
+	}
+	return found, nil
+}
+
+// withdrawalSeal seals the forms of the page.
+func (e Endpoint) withdrawalSeal() session.Sealer {
+	return session.Sealer{Purpose: session.Withdrawal, MAC: e.Seal.MAC, Now: e.Seal.Now}
+}

@@ -4,12 +4,13 @@
 // It is the authorization endpoint (RFC 6749 §3.1, OpenID Connect Core 1.0
 // §3.1.2). A request walks one way:
 //
-//	step      a login form that comes back: is it ours? It carries the request it was shown for.
+//	step      a login form or a consent form that comes back: is it ours? It carries the request it was shown for.
 //	          One that is too old is shown once more, and nothing of it is used
 //	target    client known, redirect URI registered? Until then an error is a page, never a redirect.
 //	          What a request object says counts from here on
 //	validate  the rest of the request; from here on an error is sent to the target
-//	decide    session, prompt, max_age, id_token_hint, password: who is the person, or show the login page
+//	decide    session, prompt, max_age, id_token_hint, password: who is the person, or show the login page;
+//	          consent: has the person let the client have it, or show the consent page
 //	grant     one write of the code's digest and all that may come of it; then, where the client
 //	          is registered for it, what leaves from here is signed
 //	respond   by response mode
@@ -66,7 +67,7 @@ type Endpoint struct {
 	Now      func() time.Time
 }
 
-// Serve answers one authorization request, or one login form. An error that it
+// Serve answers one authorization request, or one form of ours. An error that it
 // could send to the client it has sent when it returns it: it is for the log.
 func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()

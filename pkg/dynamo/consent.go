@@ -95,6 +95,6 @@ func consentText(c store.Consent) *types.AttributeValueMemberS {
 	for what, since := range c {
 		kept[what] = since.UnixMilli()
 	}
-	text, _ := json.Marshal(kept) // of texts and numbers: it never fails
+	text, _ := json.Marshal(kept) //nolint:errchkjson // of texts and numbers: it never fails
 	return &types.AttributeValueMemberS{Value: string(text)}
 }

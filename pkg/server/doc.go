@@ -74,8 +74,8 @@
 //     at. §11.1: a proof is good once for a method and an address.
 //   - OpenID Connect Core 1.0 §3.1.2.1: redirect_uri may be left out if exactly one
 //     is registered, with openid too. Of prompt, none and login are obeyed,
-//     select_account is a login, consent has nothing to ask of a first-party
-//     client, and any other value is an invalid_request. An id_token_hint, expired
+//     select_account is a login, consent asks again unless the client is
+//     first-party, and any other value is an invalid_request. An id_token_hint, expired
 //     or not, must be an ID token of ours for this client, and nobody but the
 //     person whom it names gets an answer. ui_locales, display and acr_values are
 //     not looked at: there is one way to log in, and no acr claim.
@@ -85,6 +85,9 @@
 //     and a domain of the owner's own is the way round that.
 //   - OpenID Connect Core 1.0 §3.1.2.3: the pending request travels in the login
 //     form, sealed, and is not stored: see package authorize.
+//   - OpenID Connect Core 1.0 §3.1.2.4: consent is asked for every client that is not
+//     first-party, openid alone and no scope at all included. Claims that are asked for
+//     one by one need the consent that their scope value needs.
 //   - OpenID Connect Core 1.0 §5.4: claims of profile and email stand in the ID
 //     token too, as many clients expect.
 //   - OpenID Connect Core 1.0 §3.1.3.6: at_hash, optional in the code flow, is left

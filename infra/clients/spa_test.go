@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -141,9 +142,7 @@ func (a *application) starts(b *tab, origin, options string) {
 func (a *application) logsIn(b *tab, origin, options string) {
 	b.t.Helper()
 	a.starts(b, origin, options)
-	b.acts(`spa.loginWithRedirect({appState: {inbox: 3}})`)
-	b.arrives(a.kmint.issuer + "authorize")
-	run(b, chromedp.WaitReady("input[name=username]"))
+	b.follow(acts(`spa.loginWithRedirect({appState: {inbox: 3}})`))
 	shown(b, a.kmint.issuer)
 	b.login(username, password)
 	b.arrives(origin + "/app?")
@@ -166,10 +165,13 @@ func (b *tab) comesTo(expression string) string {
 
 // acts is a person who clicks, without which browsers open no window. What the script
 // comes to is in done.
-func (b *tab) acts(expression string) {
-	b.t.Helper()
+func acts(expression string) chromedp.Action[chromedp.Void] {
 	clicked := func(p *runtime.EvaluateParams) { p.UserGesture = new(true) }
-	run(b, chromedp.Evaluate[any]("done = comesTo(async () => ("+expression+")), null", clicked))
+	script := chromedp.Evaluate[any]("done = comesTo(async () => ("+expression+")), null", clicked)
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := script(ctx, t)
+		return err
+	})
 }
 
 func (b *tab) wants(want, expression string) {
@@ -190,7 +192,7 @@ func (b *tab) fails(code, expression string) {
 // logsOut is logout by way of /v2/logout, and back.
 func (a *application) logsOut(b *tab, origin string) {
 	b.t.Helper()
-	b.acts(`spa.logout({logoutParams: {returnTo: location.origin + "/bye"}})`)
+	b.follow(acts(`spa.logout({logoutParams: {returnTo: location.origin + "/bye"}})`))
 	b.arrives(origin + "/bye")
 }
 
@@ -229,7 +231,7 @@ func (a *application) byRedirect(t *testing.T) {
 
 	// Back to where the client has not registered, nobody is sent, nor logged out
 	// unasked.
-	b.acts(`spa.logout({logoutParams: {returnTo: location.origin + "/elsewhere"}})`)
+	b.follow(acts(`spa.logout({logoutParams: {returnTo: location.origin + "/elsewhere"}})`))
 	b.arrives(a.kmint.issuer + "v2/logout")
 	b.open(a.URL + "/app")
 	a.starts(b, a.URL, options)
@@ -244,7 +246,7 @@ func (a *application) byRedirect(t *testing.T) {
 func (b *tab) popup() *tab {
 	b.t.Helper()
 	opened := chromedp.WaitNewTarget(b.ctx, func(i *devtools.Info) bool { return i.Type == "page" })
-	b.acts(`spa.loginWithPopup()`)
+	run(b, acts(`spa.loginWithPopup()`))
 	var id devtools.ID
 	select {
 	case id = <-opened:
@@ -275,7 +277,7 @@ func (a *application) byPopup(t *testing.T) {
 	a.starts(b, a.URL, `{clientId: "spa-strict"}`)
 	p = b.popup()
 	p.arrives(a.kmint.issuer + "authorize")
-	evaluate[any](p, `window.close()`)
+	evaluate[any](p, `setTimeout(close), null`)
 	b.wants("cancelled: Popup closed", `done`)
 	b.wants("nobody", userText)
 }
@@ -333,7 +335,7 @@ func (a *application) bound(t *testing.T) {
 	// The client's tokens are bound, or there are none.
 	a.starts(b, a.URL, `{clientId: "spa-dpop", useDpop: false}`)
 	b.fails("login_required", `spa.getTokenSilently()`)
-	b.acts(`spa.loginWithRedirect()`)
+	b.follow(acts(`spa.loginWithRedirect()`))
 	b.arrives(a.kmint.issuer + "authorize")
 	b.login(username, password)
 	b.arrives(a.URL + "/app?")

@@ -189,8 +189,11 @@ func (s site) discovery(t *testing.T) {
 	}
 	slices.Sort(metadata.Methods)
 	slices.Sort(metadata.Grants)
-	if metadata.Issuer != s.issuer || !slices.Equal(metadata.Methods, []string{"client_secret_basic", "client_secret_post", "none"}) ||
-		!slices.Equal(metadata.Grants, []string{"authorization_code", "client_credentials", "refresh_token"}) ||
+	if metadata.Issuer != s.issuer || !slices.Equal(metadata.Methods, []string{
+		"client_secret_basic", "client_secret_jwt", "client_secret_post", "none", "private_key_jwt", "workload_identity",
+	}) || !slices.Equal(slices.DeleteFunc(metadata.Grants, func(grant string) bool { return grant == "implicit" }), []string{ // where the endpoint signs
+		"authorization_code", "client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange",
+	}) ||
 		!slices.Equal(metadata.Challenge, []string{"S256"}) || !metadata.Iss {
 		t.Errorf("%+v", metadata)
 	}

@@ -40,7 +40,7 @@ const (
 	TypIDToken     = "JWT"    // RFC 7519 §5.1
 	TypAuth0       = "JWT"    // of access tokens as Auth0 makes them
 
-	TypLogoutToken = "logout+jwt" // OpenID Connect Back-Channel Logout 1.0 §2.4
+	TypLogoutToken = "logout+jwt" //nolint:gosec // OpenID Connect Back-Channel Logout 1.0 §2.4; no credential
 )
 
 // ErrKeyUnusable says that the key cannot sign now or ever again: it is

@@ -55,7 +55,7 @@ func TestSignaturesVerifyByAnotherLibrary(t *testing.T) {
 	}
 	for name, test := range signers {
 		t.Run(name, func(t *testing.T) {
-			public, err := test.holder.PublicKey(t.Context(), test.reference)
+			public, err := test.PublicKey(t.Context(), test.reference)
 			if err != nil {
 				t.Fatal(err)
 			}

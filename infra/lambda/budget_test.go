@@ -103,6 +103,13 @@ var budgets = map[string]cost{
 	"authorize/implicit_no_nonce": {},
 	"authorize/form_post":         {trips: 2, reads: 2, writes: 1},
 
+	// The consent is read beside session and person.
+	"authorize/consent_page":       {trips: 1, reads: 3},
+	"authorize/consent_denied":     {},
+	"authorize/consent_allowed":    {trips: 3, reads: 3, writes: 3},
+	"authorize/consent_remembered": {trips: 2, reads: 3, writes: 1},
+	"authorize/consent_required":   {trips: 1, reads: 3},
+
 	// Beside it the session learns of a client that it had not logged in before.
 	"authorize/session": {trips: 2, reads: 2, writes: 2},
 

@@ -73,6 +73,13 @@ var script = [][2]string{
 	{"authorize/implicit", "implicit"},
 	{"authorize/implicit_no_nonce"},
 	{"authorize/form_post", "form"},
+	// A client that is not the owner's own gets nothing before the person says so, and
+	// nothing more than that.
+	{"authorize/consent_page", "consent"},
+	{"authorize/consent_denied"},
+	{"authorize/consent_allowed", "partner"},
+	{"authorize/consent_remembered", "partner_again"},
+	{"authorize/consent_required"},
 	{"token/wrong_verifier"},
 	{"token/authorization_code_pkce", "spa"},
 	{"token/refresh_token", "rotated"},

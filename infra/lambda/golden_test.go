@@ -163,8 +163,9 @@ var places = []place{
 	at(`.*:response\.body`, `&#34;code&#34;:&#34;([^&]+)&#34;`, "code."),
 	at(`.*:response\.headers\.Content-Security-Policy`, `'sha256-([^']+)'`, "style_hash"),
 	at(`.*:response\.body`, `<style>((?s:.*?))</style>`, "style"),
-	at(`.*:response\.body`, `name="request" value="([^"]*)"`, "request"),
-	at(`.*:response\.body`, `name="seal" value="([^"]*)"`, "seal"),
+	at(`.*:response\.body`, `name="request" value="([^"]*)"`, "request."),
+	at(`.*:response\.body`, `name="seal" value="([^"]*)"`, "seal."),
+	at(`.*:response\.body`, `name="shown" value="([^"]*)"`, "shown"),
 	at(`.*:response\.cookies\.\d+`, `^__Host-kmint_login=([^;]+)`, "login_cookie"),
 	at(`.*:response\.cookies\.\d+`, `^__Host-kmint_session=([^;]+)`, "session"),
 	at(`.*:response\.cookies\.\d+`, `^__Host-kmint_silent=([^;]+)`, "silent"),
@@ -215,7 +216,7 @@ func template(step, which, path string, got any, known map[string]any) any {
 				}
 			}
 			if strings.HasSuffix(name, ".") {
-				return "${" + name + which + "}"
+				return "${" + strings.TrimSuffix(name+which, ".") + "}"
 			}
 			return "${" + name + "}"
 		}

@@ -119,6 +119,7 @@ func TestKindsRefuse(t *testing.T) {
 		"ms":                {json.Number("1.5"), json.Number("-1")},
 		"request_id":        {"1", "2"},
 		"seal":              {part, ""},
+		"shown":             {part, ""},
 		"etag":              {`"0123456789abcdef"`, `W/"0123456789abcdef"`},
 		"whatever":          {nil, "x"},
 	} {

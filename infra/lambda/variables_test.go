@@ -54,6 +54,7 @@ var kinds = map[string]kind{
 	"refresh_token": {secret: true, fresh: true, check: refreshToken},
 	"request":       {secret: true, stable: true, check: carriedRequest},
 	"seal":          {secret: true, check: pattern(handle)},
+	"shown":         {secret: true, check: pattern(handle)},
 	"login_cookie":  {secret: true, stable: true, check: pattern(handle)},
 	"assertion":     {secret: true, check: never},
 	"proof":         {secret: true, check: never},
@@ -198,26 +199,30 @@ func grantID(which string, value any, s sight) error {
 }
 
 // carriedRequest: the login form carries the parameters of the page it is on.
-func carriedRequest(_ string, value any, _ sight) error {
+func carriedRequest(which string, value any, _ sight) error {
 	text, _ := value.(string)
 	carried, err := url.ParseQuery(text)
 	if err != nil {
 		return err
 	}
-	raw, err := os.ReadFile(eventPath("authorize/login_page"))
+	page := "authorize/login_page"
+	if which == "consent" {
+		page = "authorize/consent_page"
+	}
+	raw, err := os.ReadFile(eventPath(page))
 	if err != nil {
 		return err
 	}
-	var page events.APIGatewayV2HTTPRequest
-	if err := json.Unmarshal(raw, &page); err != nil {
+	var shown events.APIGatewayV2HTTPRequest
+	if err := json.Unmarshal(raw, &shown); err != nil {
 		return err
 	}
-	asked, err := url.ParseQuery(page.RawQueryString)
+	asked, err := url.ParseQuery(shown.RawQueryString)
 	if err != nil {
 		return err
 	}
 	if !reflect.DeepEqual(carried, asked) {
-		return fmt.Errorf("not %s", page.RawQueryString)
+		return fmt.Errorf("not %s", shown.RawQueryString)
 	}
 	return nil
 }

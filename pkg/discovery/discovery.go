@@ -140,7 +140,7 @@ func (e Endpoint) Metadata(w http.ResponseWriter, r *http.Request) error {
 		ClaimTypesSupported:     []string{"normal"},
 		ClaimsSupported:         token.Supported(),
 		ChallengeMethods:        []string{oauth.S256},
-		PromptValues:            []string{"none", "login", "select_account"},
+		PromptValues:            []string{"none", "login", "consent", "select_account"},
 		BackchannelLogout:       true, BackchannelSession: true, FrontchannelLogout: true, FrontchannelSession: true,
 		IssParameter: true,
 

@@ -12,13 +12,14 @@ import (
 
 	"kmint/infra/rig/ddb"
 	"kmint/infra/rig/kmstest"
+	"kmint/infra/rig/sqstest"
 )
 
 // backends are what the functions reach in AWS, here and seeded.
 type backends struct {
-	// DynamoDB and KMS are their addresses.
-	DynamoDB, KMS string
-	Tables        ddb.Tables
+	// DynamoDB, KMS and SQS are their addresses.
+	DynamoDB, KMS, SQS string
+	Tables             ddb.Tables
 	// MACKey is the ARN of the HMAC_256 key, SecretsKey of the one that encrypts.
 	MACKey, SecretsKey string
 	stops              []func() error
@@ -33,9 +34,9 @@ func (b *backends) Stop() error {
 	return errors.Join(errs...)
 }
 
-// startBackends starts both, and imports the example as an owner does after a
-// deploy.
-func startBackends(ctx context.Context, root string) (_ *backends, err error) {
+// startBackends starts them, and imports the example as an owner does after a
+// deploy. took gets what is put into the queue.
+func startBackends(ctx context.Context, root string, took func(messages []string) error) (_ *backends, err error) {
 	b := &backends{Tables: ddb.Tables{Config: "kmint-config", Users: "kmint-users", Grants: "kmint-grants"}}
 	defer func() {
 		if err != nil {
@@ -64,13 +65,12 @@ func startBackends(ctx context.Context, root string) (_ *backends, err error) {
 			return nil, err
 		}
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if b.KMS, err = b.serve(keys); err != nil {
 		return nil, err
 	}
-	server := &http.Server{Handler: keys, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = server.Serve(listener) }()
-	b.KMS, b.stops = "http://"+listener.Addr().String(), append(b.stops, server.Close)
+	if b.SQS, err = b.serve(&sqstest.Server{Took: took}); err != nil {
+		return nil, err
+	}
 
 	for _, file := range []string{"seed.json", "full.json"} {
 		seed := exec.CommandContext(ctx, "go", "run", "./infra/kmint", "import",
@@ -85,4 +85,16 @@ func startBackends(ctx context.Context, root string) (_ *backends, err error) {
 		}
 	}
 	return b, nil
+}
+
+// serve returns the address at which the service answers.
+func (b *backends) serve(service http.Handler) (address string, err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{Handler: service, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(listener) }()
+	b.stops = append(b.stops, server.Close)
+	return "http://" + listener.Addr().String(), nil
 }

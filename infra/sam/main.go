@@ -1,9 +1,9 @@
 // Command sam answers: how do the built functions run in Lambda's own container,
 // on this machine?
 //
-// It builds the functions for this machine, starts DynamoDB Local and the KMS
-// test server, seeded, and prints the `sam local` commands that now work; it ends
-// both when it is interrupted. Where there is no Docker it starts podman, on a
+// It builds the functions for this machine, starts DynamoDB Local and the KMS and
+// SQS test servers, seeded, and prints the `sam local` commands that now work; it ends
+// them when it is interrupted. Where there is no Docker it starts podman, on a
 // base image that it makes itself.
 package main
 
@@ -16,6 +16,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+
+	"kmint/infra/rig/sqstest"
 )
 
 // variables is the file of variables that samconfig.toml names.
@@ -40,7 +42,7 @@ func run(ctx context.Context, out, errs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	s, err := start(ctx, c)
+	s, err := start(ctx, c, out)
 	if err != nil {
 		return err
 	}
@@ -52,7 +54,7 @@ func run(ctx context.Context, out, errs io.Writer) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(out, `
-DynamoDB Local and the KMS test server are up, seeded from infra/examples.
+DynamoDB Local and the KMS and SQS test servers are up, seeded from infra/examples.
 In another terminal, in this folder, one function once:
 
   %s
@@ -84,8 +86,9 @@ func (s *setup) Stop() {
 	}
 }
 
-// start starts the engine and the seeded backends.
-func start(ctx context.Context, c cli) (_ *setup, err error) {
+// start starts the engine and the seeded backends. What comes into the queue is told
+// on out.
+func start(ctx context.Context, c cli, out io.Writer) (_ *setup, err error) {
 	s := &setup{}
 	defer func() {
 		if err != nil {
@@ -101,7 +104,11 @@ func start(ctx context.Context, c cli) (_ *setup, err error) {
 		return nil, err
 	}
 	s.stops = append(s.stops, s.Engine.Stop)
-	b, err := startBackends(ctx, c.Root)
+	q := &queue{
+		Root: c.Root, Out: out,
+		Line: func(event string) string { return c.Line(s.Engine, "invoke", "DeliverFunction", "-e", event) },
+	}
+	b, err := startBackends(ctx, c.Root, q.Take)
 	if err != nil {
 		return nil, err
 	}
@@ -112,10 +119,11 @@ func start(ctx context.Context, c cli) (_ *setup, err error) {
 		"GRANTS_TABLE": b.Tables.Grants,
 		"MAC_KEY":      b.MACKey,
 		"SECRETS_KEY":  b.SecretsKey,
-		// There is none beside sam: a logout of a client that wants to be told fails.
-		"LOGOUT_QUEUE": "https://sqs.us-east-1.amazonaws.com/123456789012/kmint-logout",
+		"LOGOUT_QUEUE": sqstest.URL,
 	}
-	for variable, service := range map[string]string{"AWS_ENDPOINT_URL_DYNAMODB": b.DynamoDB, "AWS_ENDPOINT_URL_KMS": b.KMS} {
+	for variable, service := range map[string]string{
+		"AWS_ENDPOINT_URL_DYNAMODB": b.DynamoDB, "AWS_ENDPOINT_URL_KMS": b.KMS, "AWS_ENDPOINT_URL_SQS": b.SQS,
+	} {
 		address, stop, err := expose(service, s.Engine)
 		if err != nil {
 			return nil, err

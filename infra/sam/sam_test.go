@@ -8,13 +8,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -39,7 +43,7 @@ func TestSAMLocal(t *testing.T) {
 	root := workingTree(t)
 	t.Chdir(root)
 	t.Cleanup(func() { noneLeft(t, root) })
-	invokeLine, startLine := printed(t, ctx)
+	invokeLine, startLine, later := printed(t, ctx)
 
 	invoke := func(t *testing.T, function, event string) response {
 		t.Helper()
@@ -119,7 +123,85 @@ func TestSAMLocal(t *testing.T) {
 		if status != http.StatusUnauthorized {
 			t.Errorf("a wrong secret: status %d: %s", status, answer)
 		}
+		// Whoever logs out of a client that wants to be told puts it into the queue.
+		logOut(t, ctx, "http://127.0.0.1:"+port)
+		var line string
+		select {
+		case line = <-later:
+		case <-time.After(10 * time.Second):
+			t.Fatal("no line came for what is in the queue")
+		}
+		out, err := terminal(ctx, t, line).Output()
+		// The client is on this machine, where no function goes: it is to come again.
+		if again := failures(t, out); err != nil || !strings.Contains(line, " DeliverFunction ") || again != 1 {
+			t.Errorf("%s: %v: %s", line, err, out)
+		}
 	})
+	t.Run("nothing to deliver", func(t *testing.T) {
+		line := strings.Replace(invokeLine, "TokenFunction -e events/token/client_credentials.json", "DeliverFunction -e events/deliver/no_address.json", 1)
+		out, err := terminal(ctx, t, line).Output()
+		if again := failures(t, out); err != nil || again != 0 {
+			t.Errorf("%s: %v: %s", line, err, out)
+		}
+	})
+}
+
+// failures counts what is to come again, by the answer of the deliver function.
+func failures(t *testing.T, answer []byte) int {
+	t.Helper()
+	var a struct {
+		Failures []any `json:"batchItemFailures"`
+	}
+	if err := json.Unmarshal(bytes.TrimSpace(answer), &a); err != nil || a.Failures == nil {
+		t.Fatalf("%v in %s", err, answer)
+	}
+	return len(a.Failures)
+}
+
+// logOut logs in to the example's client that wants to be told, and out again.
+func logOut(t *testing.T, ctx context.Context, origin string) {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	ask := func(method, path string, form url.Values) (int, string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(ctx, method, origin+path, strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		answer, err := browser.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		page, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, string(page)
+	}
+	fields := func(page string) url.Values {
+		form := url.Values{}
+		for _, field := range regexp.MustCompile(`name="(request|seal)" value="([^"]*)"`).FindAllStringSubmatch(page, -1) {
+			form.Set(field[1], html.UnescapeString(field[2]))
+		}
+		return form
+	}
+	_, page := ask(http.MethodGet, "/authorize?response_type=code&client_id=demo-hybrid&redirect_uri=http%3A%2F%2Flocalhost%3A8080%2Fhybrid&scope=openid", nil)
+	login := fields(page)
+	login.Set("username", "demo")
+	login.Set("password", "correct horse battery staple")
+	if status, page := ask(http.MethodPost, "/authorize", login); status != http.StatusSeeOther {
+		t.Fatalf("the login: status %d: %s", status, page)
+	}
+	_, page = ask(http.MethodGet, "/oidc/logout", nil)
+	if status, page := ask(http.MethodPost, "/oidc/logout", fields(page)); status != http.StatusOK || !strings.Contains(page, "/hybrid/logged-out?iss=") {
+		t.Fatalf("the logout: status %d: %s", status, page)
+	}
 }
 
 // A response is what a function answers (payload format 2.0).
@@ -177,8 +259,9 @@ func workingTree(t *testing.T) string {
 	return tree
 }
 
-// printed runs the program until the test ends, and returns its two lines.
-func printed(t *testing.T, ctx context.Context) (invoke, startAPI string) {
+// printed runs the program until the test ends, and returns its two lines, and what
+// is a line of later ones.
+func printed(t *testing.T, ctx context.Context) (invoke, startAPI string, later <-chan string) {
 	t.Helper()
 	running, end := context.WithCancel(ctx)
 	read, write := io.Pipe()
@@ -201,13 +284,20 @@ func printed(t *testing.T, ctx context.Context) (invoke, startAPI string) {
 			if invoke == "" || startAPI == "" {
 				t.Fatalf("it printed %q and %q", invoke, startAPI)
 			}
-			go func() { _, _ = io.Copy(io.Discard, read) }()
-			return invoke, startAPI
+			more := make(chan string, 9)
+			go func() {
+				for lines.Scan() {
+					if line, indented := strings.CutPrefix(lines.Text(), "  "); indented {
+						more <- line
+					}
+				}
+			}()
+			return invoke, startAPI, more
 		}
 	}
 	leaveOut(t, lines.Err())
 	t.Fatal("it printed no lines")
-	return "", ""
+	return "", "", nil
 }
 
 // noneLeft holds that no container runs the functions of the tree any more.

@@ -325,6 +325,39 @@ func (m *memory) RevokeGrant(_ context.Context, r store.Revocation) error {
 	return nil
 }
 
+func (m *memory) SessionsOf(_ context.Context, subject string, now time.Time, from oauth.Digest) ([]store.Session, oauth.Digest, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	page, next := pageOf(m.sessions, from, func(s store.Session) bool { return s.Subject == subject && s.Alive(now) })
+	return page, next, nil
+}
+
+func (m *memory) GrantsOf(_ context.Context, subject, clientID, from string) (ids []string, next string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	page, next := pageOf(m.grants, from, func(g store.Grant) bool {
+		return g.Subject == subject && g.ClientID == clientID && g.Revoked.IsZero()
+	})
+	for _, g := range page {
+		ids = append(ids, g.ID)
+	}
+	return ids, next, nil
+}
+
+// pageOf are the records after from that are wanted.
+func pageOf[K ~string, V any](all map[K]V, from K, wanted func(V) bool) (page []V, next K) {
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if key <= from || !wanted(all[key]) {
+			continue
+		}
+		if len(page) == store.PageSize {
+			return page, next
+		}
+		page, next = append(page, all[key]), key
+	}
+	return page, ""
+}
+
 func (m *memory) RevokeToken(_ context.Context, jti string, expires time.Time) error {
 	return put(m, m.ended, jti, expires)
 }
@@ -410,7 +443,7 @@ func TestMemory(t *testing.T) {
 		m := newMemory()
 		return storetest.Stores{
 			Clients: m, APIs: m, Server: m, Issuers: m, Config: m, Registries: m,
-			Users: m, Logins: m, People: m, Sessions: m, Joined: m, Consents: m, Attempts: m,
+			Users: m, Logins: m, People: m, Sessions: m, Joined: m, Listings: m, Consents: m, Attempts: m,
 			Codes: m, Reader: m, Grants: m, Revocations: m, Revoked: m,
 			Uses: m, Opaque: m, Documents: m,
 		}

@@ -13,7 +13,7 @@ func TestStore(t *testing.T) {
 		s := open(t, filepath.Join(t.TempDir(), "kmint.db"))
 		return storetest.Stores{
 			Clients: s, APIs: s, Server: s, Issuers: s, Config: s, Registries: s, Users: s, Logins: s, People: s,
-			Sessions: s, Joined: s, Consents: s, Attempts: s, Codes: s, Reader: s, Grants: s,
+			Sessions: s, Joined: s, Listings: s, Consents: s, Attempts: s, Codes: s, Reader: s, Grants: s,
 			Revocations: s, Revoked: s, Uses: s, Opaque: s, Documents: s,
 		}
 	})

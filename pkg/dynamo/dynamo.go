@@ -5,10 +5,11 @@
 // update carries attribute_exists, or it would create an item of a grant that is
 // gone, without an expiry; a refused write brings the old item along, which
 // package store judges: why it was refused costs no second call. Only a person
-// and their login name, two items, need a transaction. Nothing is ever scanned or
-// queried.
+// and their login name, two items, need a transaction. Nothing is ever scanned, and
+// queried is only the index by which people see what is theirs (listing.go): no token
+// and no login waits for it.
 //
-// All reads are strong, those of the configuration too: they sit behind a cache
+// All reads but that are strong, those of the configuration too: they sit behind a cache
 // of a minute, so the dearer read is rare, and what an import wrote is seen by
 // whoever asks next rather than missed for as long as misses are remembered.
 //
@@ -46,7 +47,8 @@ import (
 )
 
 // A Store is the store in three tables, whose partition key is pk, a string.
-// GrantsTable has the TTL attribute ttl. A function that needs not all three
+// GrantsTable has the TTL attribute ttl, and the index owner by the attribute owner, a
+// string, of which it keeps the keys only. A function that needs not all three tables
 // leaves the others out.
 type Store struct {
 	DB          *dynamodb.Client

@@ -126,11 +126,17 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r store.Rotation) (store
 	return s.decide(ctx, m)
 }
 
+// markRevoked ends a grant, and lists it no more.
+const markRevoked = "SET #revoked = :now REMOVE #owner"
+
 // RevokeGrant ends a grant. Its answer may be lost: it is the same the second time.
 func (s *Store) RevokeGrant(ctx context.Context, r store.Revocation) error {
-	out, err := s.update(ctx, grantKey(r.GrantID), "SET #revoked = :now",
-		and("#client_id = :client_id", "#family = :family", "attribute_not_exists(#revoked)"),
-		item{":now": millis(r.Now), ":client_id": text(r.ClientID), ":family": text(string(r.Family))})
+	whose, values := "#family = :whose", item{":now": millis(r.Now), ":client_id": text(r.ClientID), ":whose": text(string(r.Family))}
+	if r.Subject != "" {
+		whose, values[":whose"] = "#sub = :whose", text(r.Subject)
+	}
+	out, err := s.update(ctx, grantKey(r.GrantID), markRevoked,
+		and("#client_id = :client_id", whose, "attribute_not_exists(#revoked)"), values)
 	if err != nil || !out.refused {
 		return err
 	}
@@ -294,7 +300,7 @@ func (s *Store) revoke(ctx context.Context, m moment, by string) (bool, error) {
 	if by != "" {
 		last, values[":by"] = "#by = :by", text(by)
 	}
-	out, err := s.update(ctx, grantKey(m.id), "SET #revoked = :now", and(last, "attribute_not_exists(#revoked)"), values)
+	out, err := s.update(ctx, grantKey(m.id), markRevoked, and(last, "attribute_not_exists(#revoked)"), values)
 	return !out.refused || !out.item.time("revoked").IsZero(), err
 }
 
@@ -353,6 +359,9 @@ func grantItem(g store.Grant) (item, error) {
 	it := newItem(grantKey(g.ID))
 	it["client_id"] = text(g.ClientID)
 	it["sub"] = text(g.Subject)
+	if g.Revoked.IsZero() {
+		it["owner"] = text(grantsOwner(g.Subject, g.ClientID))
+	}
 	it.setText("parent", g.Parent)
 	it["redirect_uri"] = text(g.RedirectURI)
 	it["redirect_sent"] = flag(g.RedirectSent)

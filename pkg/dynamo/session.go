@@ -29,6 +29,8 @@ func (s *Store) PutSession(ctx context.Context, session store.Session) error {
 	it["expires"] = millis(session.Expires)
 	it["idle_expires"] = millis(session.IdleExpires)
 	it.setNames("clients", session.Clients)
+	it.setText("device", session.Device)
+	it["owner"] = text(sessionsOwner(session.Subject))
 	it["ttl"] = seconds(session.Expires)
 	out, err := s.put(ctx, s.GrantsTable, it, "attribute_not_exists(#pk)", nil)
 	if err == nil && out.refused && !out.lost {
@@ -59,6 +61,7 @@ func sessionOf(digest oauth.Digest, it item) store.Session {
 		Expires:     it.time("expires"),
 		IdleExpires: it.time("idle_expires"),
 		Clients:     it.names("clients"),
+		Device:      it.text("device"),
 	}
 }
 

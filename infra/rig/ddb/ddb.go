@@ -120,16 +120,30 @@ func (l *Local) Client() *dynamodb.Client { return dynamodb.NewFromConfig(l.Conf
 // Tables names kmint's three tables.
 type Tables struct{ Config, Users, Grants string }
 
-// CreateTables makes the three tables as template.yaml does: pk, a string, and TTL
-// on grants. A name has three characters at least.
+// CreateTables makes the three tables as template.yaml does: pk, a string, and on
+// grants TTL and the index owner. A name has three characters at least.
 func CreateTables(ctx context.Context, client *dynamodb.Client, tables Tables) error {
+	attribute := func(name string) types.AttributeDefinition {
+		return types.AttributeDefinition{AttributeName: &name, AttributeType: types.ScalarAttributeTypeS}
+	}
+	key := func(name string) []types.KeySchemaElement {
+		return []types.KeySchemaElement{{AttributeName: &name, KeyType: types.KeyTypeHash}}
+	}
 	for _, name := range []string{tables.Config, tables.Users, tables.Grants} {
-		_, err := client.CreateTable(ctx, &dynamodb.CreateTableInput{
+		in := &dynamodb.CreateTableInput{
 			TableName:            &name,
 			BillingMode:          types.BillingModePayPerRequest,
-			AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("pk"), AttributeType: types.ScalarAttributeTypeS}},
-			KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}},
-		})
+			AttributeDefinitions: []types.AttributeDefinition{attribute("pk")},
+			KeySchema:            key("pk"),
+		}
+		if name == tables.Grants {
+			in.AttributeDefinitions = append(in.AttributeDefinitions, attribute("owner"))
+			in.GlobalSecondaryIndexes = []types.GlobalSecondaryIndex{{
+				IndexName: aws.String("owner"), KeySchema: key("owner"),
+				Projection: &types.Projection{ProjectionType: types.ProjectionTypeKeysOnly},
+			}}
+		}
+		_, err := client.CreateTable(ctx, in)
 		if err != nil {
 			return fmt.Errorf("ddb: table %s: %w", name, err)
 		}

@@ -94,7 +94,7 @@ func testRevokeEqualsJudge(t *testing.T, s Stores) {
 		must(t, s.Codes.PutGrant(ctx, g))
 		r := store.Revocation{
 			GrantID: g.ID, ClientID: mostly(random, g.ClientID, "other"), Family: mostly(random, g.Family, "", "other"),
-			Now: g.Created.Add(moment(random)),
+			Subject: likely(random, "", mostly(random, g.Subject, "other")), Now: g.Created.Add(moment(random)),
 		}
 		verdict, what := r.Judge(g), fmt.Sprintf("case %d: %+v of %+v", i, r, g)
 		seen[outcome(verdict, !g.Revoked.IsZero())]++

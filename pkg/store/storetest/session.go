@@ -16,6 +16,7 @@ func testSession(t *testing.T, s Stores) {
 	session := store.Session{
 		Digest: digest(), ID: "sid", Subject: "ada", AuthTime: now.Add(-time.Minute + 7*time.Millisecond),
 		Expires: now.Add(2*time.Hour + 3*time.Millisecond), IdleExpires: now.Add(time.Hour + time.Millisecond),
+		Device: "Firefox, Linux",
 	}
 	must(t, s.Sessions.PutSession(ctx, session))
 	is(t, "the same digest again", s.Sessions.PutSession(ctx, store.Session{

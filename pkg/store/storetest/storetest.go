@@ -31,6 +31,7 @@ type Stores struct {
 	People      store.UserWriter
 	Sessions    store.Sessions
 	Joined      store.SessionClients
+	Listings    store.Listings
 	Consents    store.Consents
 	Attempts    store.Attempts
 	Codes       store.Codes
@@ -57,6 +58,9 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 		{"Session", testSession},
 		{"SessionClients", testSessionClients},
 		{"SessionClientsRace", testSessionClientsRace},
+		{"ListSessions", testListSessions},
+		{"ListGrants", testListGrants},
+		{"ListPages", testListPages},
 		{"Consent", testConsent},
 		{"ConsentRace", testConsentRace},
 		{"Attempts", testAttempts},

@@ -49,9 +49,9 @@ type ask struct {
 	maxAge time.Duration
 }
 
-// validate checks everything that needs no browser. ui_locales, display,
-// acr_values and unknown parameters are ignored, as OpenID Connect Core
-// 1.0 §3.1.2.1 and RFC 6749 §3.1 let us.
+// validate checks everything that needs no browser. ui_locales, display
+// and unknown parameters are ignored, as OpenID Connect Core 1.0 §3.1.2.1 and RFC 6749
+// §3.1 let us.
 func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a ask, err error) {
 	if t.fault != nil {
 		return ask{}, t.fault
@@ -80,7 +80,7 @@ func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a as
 	if err := prompt(r.Get("prompt"), &a); err != nil {
 		return ask{}, err
 	}
-	if a.maxAge, err = maxAge(r.Get("max_age")); err != nil {
+	if a.maxAge, err = maxAge(r.Get("max_age"), t.client); err != nil {
 		return ask{}, err
 	}
 	if a.requested, err = oauth.ParseScope(r.Get("scope")); err != nil {
@@ -104,7 +104,7 @@ func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a as
 	if err := e.wanted(ctx, t, r, &a); err != nil {
 		return ask{}, err
 	}
-	if err := claims(r.Get("claims"), &a); err != nil {
+	if err := claims(r.Get("claims"), r.Get("acr_values") != "" || len(t.client.DefaultACRValues) > 0, &a); err != nil {
 		return ask{}, err
 	}
 	// What is asked for claim by claim is no less than what a scope value asks for.
@@ -159,9 +159,17 @@ func (e Endpoint) wanted(ctx context.Context, t target, r oauth.Request, a *ask)
 	return err
 }
 
-// claims reads the claims parameter (OpenID Connect Core 1.0 §5.5).
-func claims(text string, a *ask) (err error) {
-	if a.claims, err = token.ParseClaimsRequest(text); err != nil {
+// claims reads the claims parameter (OpenID Connect Core 1.0 §5.5). classed says that the
+// acr is asked for besides, by acr_values or by the client's default: which value is
+// wanted does not matter, for there is one.
+func claims(text string, classed bool, a *ask) (err error) {
+	a.claims, err = token.ParseClaimsRequest(text)
+	if err == nil && classed {
+		if text, err = token.WithACR(text); err == nil {
+			a.claims, err = token.ParseClaimsRequest(text)
+		}
+	}
+	if err != nil {
 		return oauth.InvalidRequest.Errorf("The claims are not a JSON object as OpenID Connect Core 1.0 §5.5 has it, or too long.").Because(err)
 	}
 	if len(a.claims.IDToken)+len(a.claims.Userinfo) > 0 {
@@ -169,8 +177,7 @@ func claims(text string, a *ask) (err error) {
 	}
 	// §5.5.1.1: "If this is an Essential Claim and the requirement cannot be met, then the
 	// Authorization Server MUST treat that outcome as a failed authentication attempt."
-	// Of how people log in there is one class, without a name.
-	if acr := a.claims.IDToken["acr"]; acr.Essential && acr.Named() {
+	if acr := a.claims.IDToken["acr"]; acr.Essential && !acr.Accepts(oauth.PasswordClass) {
 		return oauth.UnmetRequirements.Errorf("No login here has one of the acr values that the claims ask for.")
 	}
 	return nil
@@ -262,8 +269,13 @@ func prompt(list string, a *ask) error {
 	return nil
 }
 
-func maxAge(text string) (time.Duration, error) {
-	if text == "" {
+// maxAge reads max_age. OpenID Connect Dynamic Client Registration 1.0 §2, of
+// default_max_age: "The max_age request parameter overrides this default value."
+func maxAge(text string, c store.Client) (time.Duration, error) {
+	switch {
+	case text == "" && c.DefaultMaxAge != nil:
+		return time.Duration(*c.DefaultMaxAge) * time.Second, nil
+	case text == "":
 		return -1, nil
 	}
 	seconds, err := strconv.ParseUint(text, 10, 32)

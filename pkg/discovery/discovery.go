@@ -51,6 +51,7 @@ type Metadata struct {
 	// ProofAlgorithms is from RFC 9449 §5.1.
 	ProofAlgorithms []string `json:"dpop_signing_alg_values_supported"`
 
+	ACRValuesSupported  []string `json:"acr_values_supported"`
 	ClaimTypesSupported []string `json:"claim_types_supported"`
 	ClaimsSupported     []string `json:"claims_supported"`
 	ChallengeMethods    []string `json:"code_challenge_methods_supported"`
@@ -137,6 +138,7 @@ func (e Endpoint) Metadata(w http.ResponseWriter, r *http.Request) error {
 		IntrospectionMethods:    slices.DeleteFunc(slices.Clone(e.AuthMethods), func(m string) bool { return m == oauth.None }),
 		IntrospectionAlgorithms: e.AuthAlgorithms,
 		ProofAlgorithms:         e.ProofAlgorithms,
+		ACRValuesSupported:      oauth.ACRValues(),
 		ClaimTypesSupported:     []string{"normal"},
 		ClaimsSupported:         token.Supported(),
 		ChallengeMethods:        []string{oauth.S256},

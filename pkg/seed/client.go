@@ -54,6 +54,7 @@ func (p *Problems) client(o *object) Client {
 	c.DPoPBound = o.flag("dpop_bound_access_tokens")
 	c.DPoPNonce = o.flag("dpop_nonce_required")
 	c.IDTokenAlgorithm = o.oneOf("id_token_signed_response_alg", "", jwt.Algorithms()...)
+	o.loginDefaults(&c)
 	c.Exchange = o.exchangePolicy(c)
 	c.ErrorProfile = o.oneOf("error_profile", "", store.Strict, store.Auth0)
 	c.Metadata = o.facts("metadata")
@@ -61,6 +62,25 @@ func (p *Problems) client(o *object) Client {
 	c.NotBefore = o.moment("not_before")
 	o.rest()
 	return c
+}
+
+// loginDefaults reads what a client wants of every login (OpenID Connect Dynamic Client
+// Registration 1.0 §2).
+func (o *object) loginDefaults(c *Client) {
+	const longest = 1<<32 - 1 // as max_age at the authorization endpoint
+	if age := o.seconds("default_max_age", 0, longest, -1); age >= 0 {
+		c.DefaultMaxAge = &age
+	}
+	c.DefaultACRValues = o.list("default_acr_values", supported(oauth.ACRValues()...))
+	c.RequireAuthTime = o.flag("require_auth_time")
+	if loginGrant(c.GrantTypes) != "" {
+		return
+	}
+	for _, name := range []string{"default_max_age", "default_acr_values", "require_auth_time"} {
+		if _, there := o.get(name); there {
+			o.add(o.at(name), "it needs the grant type authorization_code or implicit")
+		}
+	}
 }
 
 // logoutURI reads where a client hears of the end of a session, and whether it needs

@@ -77,8 +77,11 @@
 //     select_account is a login, consent asks again unless the client is
 //     first-party, and any other value is an invalid_request. An id_token_hint, expired
 //     or not, must be an ID token of ours for this client, and nobody but the
-//     person whom it names gets an answer. ui_locales, display and acr_values are
-//     not looked at: there is one way to log in, and no acr claim.
+//     person whom it names gets an answer. ui_locales and display are not looked
+//     at.
+//   - OpenID Connect Core 1.0 §3.1.2.1: acr_values asks for the acr, whatever its values
+//     are, for there is one: people log in by a password. Who does not ask for the acr, by
+//     acr_values, claims or default_acr_values, is not told it. There is no amr.
 //   - OpenID Connect Core 1.0 §3.1.2.1: prompt=none is answered from the session to
 //     another site too, where the redirect URI is on one of the client's web_origins
 //     there, and the browser lets the cookie through: many block third-party cookies,
@@ -97,7 +100,8 @@
 //     revoke it, and a code that is used twice ends it. A client whose tokens are
 //     bound to a key, and a request with dpop_jkt, get no token there.
 //   - OpenID Connect Core 1.0 §5.5: a claim with another value than was asked for is
-//     left out. An acr that is essential and has values is an
+//     left out, but for the acr, which says how the person has logged in. An acr that is
+//     essential and has values of which ours is none is an
 //     unmet_authentication_requirements. The request holds for the grant, at userinfo
 //     and refresh too, but not for a token that another client gets in exchange.
 //   - OpenID Connect Core 1.0 §6.1: an unsigned request object is taken only from a

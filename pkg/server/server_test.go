@@ -130,6 +130,7 @@ func given() map[string]string {
 		"web":     basic("demo-web", "demo-web-secret-used-in-examples-only"),
 		"partner": basic("demo-partner", "demo-partner-secret-used-in-examples-only"),
 		"hybrid":  basic("demo-hybrid", "demo-hybrid-secret-used-in-examples-only"),
+		"careful": basic("demo-careful", "demo-careful-secret-used-in-examples-only"),
 		"orders":  basic("demo-orders-api", "demo-orders-api-secret-used-in-examples-only"),
 		"wrong":   basic("demo-service", strings.Repeat("wrong", 8)),
 	}

@@ -25,7 +25,7 @@ var scopeClaims = map[string][]string{
 
 // Supported lists the claims that discovery announces.
 func Supported() []string {
-	claims := []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "sid"}
+	claims := []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "sid", "acr"}
 	for _, scope := range []string{oauth.Profile, oauth.Email, oauth.Address, oauth.Phone} {
 		claims = append(claims, scopeClaims[scope]...)
 	}
@@ -184,7 +184,7 @@ func visible(claims map[string]any, scope oauth.Scope, asked string) (map[string
 			}
 		}
 	}
-	return kept, nil
+	return withClass(kept, request.IDToken), nil
 }
 
 // UserinfoAudience is the aud of a token that the userinfo endpoint accepts: the

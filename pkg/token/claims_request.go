@@ -3,6 +3,7 @@
 package token
 
 import (
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -57,6 +58,38 @@ func ParseClaimsRequest(text string) (ClaimsRequest, error) {
 	return r, nil
 }
 
+// WithACR returns the text of a claims request, "" for none, that asks for the acr of
+// the ID token too, unless it does already. OpenID Connect Core 1.0 §3.1.2.1, of
+// acr_values: "The acr Claim is requested as a Voluntary Claim by this parameter."
+func WithACR(text string) (string, error) {
+	var request, idToken map[string]stdjson.RawMessage
+	if text == "" {
+		text = "{}"
+	}
+	if err := stdjson.Unmarshal([]byte(text), &request); err != nil {
+		return "", fmt.Errorf("token: claims request: %w", err)
+	}
+	if raw, there := request["id_token"]; there {
+		if err := stdjson.Unmarshal(raw, &idToken); err != nil {
+			return "", fmt.Errorf("token: claims request: %w", err)
+		}
+	}
+	if _, there := idToken["acr"]; there {
+		return text, nil
+	}
+	more := map[string]stdjson.RawMessage{"acr": stdjson.RawMessage("null")}
+	maps.Copy(more, idToken)
+	raw, err := stdjson.Marshal(more)
+	if err == nil {
+		request["id_token"] = raw
+		raw, err = stdjson.Marshal(request)
+	}
+	if err != nil {
+		return "", fmt.Errorf("token: claims request: %w", err)
+	}
+	return string(raw), nil
+}
+
 // Accepts reports whether the value of a claim is one that is asked for: any, where
 // none is named.
 func (w Wish) Accepts(value any) bool {
@@ -69,9 +102,6 @@ func (w Wish) Accepts(value any) bool {
 		return true
 	}
 }
-
-// Named reports whether the wish is for certain values.
-func (w Wish) Named() bool { return w.Value != nil || len(w.Values) > 0 }
 
 // wished are the standard claims of a person that are asked for one by one. One that
 // has another value than was asked for is left out, which is no error: §5.5.1, "the
@@ -87,6 +117,16 @@ func wished(u store.User, wishes map[string]Wish) map[string]any {
 	return claims
 }
 
+// withClass adds the acr, if it is asked for, whatever value was: OpenID Connect Core 1.0
+// §5.5.1.1, where one that was asked for cannot be had, "the Authorization Server SHOULD
+// return the session's current acr". All who come this way have logged in by a password.
+func withClass(claims map[string]any, wishes map[string]Wish) map[string]any {
+	if _, asked := wishes["acr"]; asked {
+		claims["acr"] = oauth.PasswordClass
+	}
+	return claims
+}
+
 // IDTokenClaims adds to what the scope shows of a person in the ID token what the
 // request asks for there.
 func (r ClaimsRequest) IDTokenClaims(u store.User, shown map[string]any) map[string]any {
@@ -95,7 +135,7 @@ func (r ClaimsRequest) IDTokenClaims(u store.User, shown map[string]any) map[str
 
 // UserinfoClaims adds likewise to what the scope shows at the userinfo endpoint.
 func (r ClaimsRequest) UserinfoClaims(u store.User, shown map[string]any) map[string]any {
-	return merged(shown, wished(u, r.Userinfo))
+	return withClass(merged(shown, wished(u, r.Userinfo)), r.Userinfo)
 }
 
 func merged(shown, more map[string]any) map[string]any {

@@ -8,6 +8,30 @@ import (
 	"kmint/pkg/token"
 )
 
+// OpenID Connect Core 1.0 §3.1.2.1, acr_values.
+func TestWithACR(t *testing.T) {
+	for name, tt := range map[string]struct {
+		text, want string
+		ok         bool
+	}{
+		"nothing":              {"", `{"id_token":{"acr":null}}`, true},
+		"other claims":         {`{"id_token":{"name":{"value":12345678901234567890}},"userinfo":{"acr":null},"x":1}`, `{"id_token":{"acr":null,"name":{"value":12345678901234567890}},"userinfo":{"acr":null},"x":1}`, true},
+		"null":                 {`{"id_token":null}`, `{"id_token":{"acr":null}}`, true},
+		"it is asked for":      {`{ "id_token":{"acr":{"essential":true}}}`, `{ "id_token":{"acr":{"essential":true}}}`, true},
+		"it is asked for null": {`{"id_token":{"acr":null}}`, `{"id_token":{"acr":null}}`, true},
+		"no object":            {`[]`, "", false},
+		"no object in it":      {`{"id_token":[]}`, "", false},
+	} {
+		got, err := token.WithACR(tt.text)
+		if got != tt.want || (err == nil) != tt.ok {
+			t.Errorf("%s: %s, %v", name, got, err)
+		}
+		if r, err := token.ParseClaimsRequest(got); tt.ok && (err != nil || len(r.IDToken) == 0) {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+}
+
 func TestClaimsRequest(t *testing.T) {
 	u := store.User{Subject: "u", Profile: map[string]any{"name": "Ada", "email": "a@example.com", "email_verified": true, "updated_at": float64(7)},
 		Claims: map[string]any{"https://c/": 1}, Attributes: map[string]any{"tier": "gold"}}
@@ -26,6 +50,7 @@ func TestClaimsRequest(t *testing.T) {
 		"another value":          {`{"id_token":{"name":{"value":"Eve"},"email_verified":{"value":"true"}}}`, true, "", ""},
 		"one of the values":      {`{"id_token":{"name":{"values":["Eve","Ada"]},"email":{"values":["x"]}}}`, true, "name", ""},
 		"what is not there":      {`{"id_token":{"address":null}}`, true, "", ""},
+		"the class of a login":   {`{"userinfo":{"acr":{"value":"gold"}}}`, true, "", "acr"},
 		"what no scope asks for": {`{"id_token":{"tier":null,"https://c/":null,"password_hash":null,"sub":null,"iss":null}}`, true, "", ""},
 		"another case":           {`{"ID_TOKEN":{"name":null},"userinfo":{"Name":null}}`, true, "", ""},
 

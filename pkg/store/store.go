@@ -193,6 +193,9 @@ const (
 // seconds.
 const DefaultTokenLifetime = 24 * 60 * 60
 
+// MaxTokenLifetime is the longest that an API may ask for, in seconds.
+const MaxTokenLifetime = 30 * 24 * 60 * 60
+
 // Settings are the seed's server members.
 type Settings struct {
 	// DefaultAudience is the API that is meant where a request names none.
@@ -297,6 +300,8 @@ type SigningKey struct {
 	State string `json:"state"`
 	// Since is when the state began.
 	Since time.Time `json:"since"`
+	// Reason is why a key was revoked before its time.
+	Reason string `json:"reason,omitempty"`
 }
 
 // A Registry is the one item that lists the signing keys.
@@ -304,6 +309,9 @@ type Registry struct {
 	// Version counts transitions; 0 is the empty registry that nobody wrote.
 	Version int64        `json:"version"`
 	Keys    []SigningKey `json:"keys"`
+	// LongestLifetime is the longest, in seconds, that an access token could ever be
+	// asked for to live; 0 where nobody has kept count. No key is forgotten earlier.
+	LongestLifetime int64 `json:"longest_lifetime,omitempty"`
 }
 
 // RegistryReader reads the signing-key registry.
@@ -383,6 +391,9 @@ type Session struct {
 	// Clients are the client_ids that it has logged in, in no order: whom to tell when
 	// it ends.
 	Clients []string
+	// Device is what kind of browser it is, in a word or two of package session, "" for
+	// one that is not known.
+	Device string
 }
 
 // Alive reports whether the session counts at now.
@@ -444,34 +455,46 @@ type Uses interface {
 	ForgetUse(ctx context.Context, u Use) error
 }
 
-// A Revocation is how whoever holds a refresh token ends its grant (RFC 7009).
+// A Revocation is how whoever holds a refresh token ends its grant (RFC 7009), and how
+// a person ends what a client holds for them.
 type Revocation struct {
 	GrantID  string
 	ClientID string
-	// Family is the digest of the token's family secret.
+	// Family is the digest of the token's family secret, "" where it is the person who
+	// ends it.
 	Family oauth.Digest
-	Now    time.Time
+	// Subject is that person, "" where it is the client. One of the two is there.
+	Subject string
+	Now     time.Time
 }
 
 // Judge says what a store is to do with a revocation, given the grant as stored.
 // Nil means that it is to be ended, or has ended already. Neither age nor key nor
-// generation of the token count: who has ever held one may end the grant.
+// generation of the token count: who has ever held one may end the grant. The person
+// may end it before its code is spent, too.
 func (r Revocation) Judge(g Grant) error {
 	switch {
 	case g.ClientID != r.ClientID:
 		return ErrOtherClient
-	case g.Family == "" || !g.Family.Equal(r.Family):
+	case r.Subject != "" && g.Subject != r.Subject:
+		return ErrNotFound
+	case r.Subject == "" && (g.Family == "" || !g.Family.Equal(r.Family)):
 		return ErrNotFound
 	default:
 		return nil
 	}
 }
 
-// Revocations ends what was given.
-type Revocations interface {
+// GrantEnder ends grants.
+type GrantEnder interface {
 	// RevokeGrant ends a grant, in one conditional write. The errors are those of
 	// Judge, and ErrNotFound. One that has ended is no error.
 	RevokeGrant(ctx context.Context, r Revocation) error
+}
+
+// Revocations ends what was given.
+type Revocations interface {
+	GrantEnder
 	// RevokeToken ends one access token, named by its jti, until it expires.
 	RevokeToken(ctx context.Context, jti string, expires time.Time) error
 }

@@ -158,14 +158,14 @@ func TestBrowserLogout(t *testing.T) {
 		t.Errorf("the page has status %d", status)
 	}
 	b.picture("logout")
-	want := []string{"RootWebArea Log out", "main", "heading Log out", "button Log out"}
+	want := []string{"RootWebArea Log out?", "main", "heading Log out?", "button Log out"}
 	if named := b.named(); !slices.Equal(named, want) || !strings.Contains(b.says(), "You are logged in as "+username) {
 		t.Errorf("a screen reader meets %q: %s", named, b.says())
 	}
 	b.follow(chromedp.Click("button[type=submit]"))
 	l.heard(b, keys, idToken)
 	b.picture("logged-out")
-	if says := b.says(); !strings.HasPrefix(says, "Logged out") {
+	if says := b.says(); !strings.HasPrefix(says, "You are logged out") {
 		t.Errorf("at %s: %s", b.at(), says)
 	}
 	b.open(l.config.AuthCodeURL("s"))

@@ -131,7 +131,7 @@ func TestLogout(t *testing.T) {
 		t.Fatalf("the second client: %+v", a)
 	}
 	asked := s.ask(http.MethodGet, "/oidc/logout", nil, nil)
-	if asked.StatusCode != http.StatusOK || !strings.Contains(asked.Body, "<h1>Log out</h1>") || len(q.messages) > 0 {
+	if asked.StatusCode != http.StatusOK || !strings.Contains(asked.Body, "<h1>Log out?</h1>") || len(q.messages) > 0 {
 		t.Fatalf("nobody is asked: %+v", asked)
 	}
 	kept := maps.Clone(s.cookies)

@@ -14,6 +14,7 @@ import (
 	"kmint/pkg/oauth"
 	"kmint/pkg/session"
 	"kmint/pkg/web"
+	"kmint/pkg/words"
 )
 
 //go:embed consent.html
@@ -33,18 +34,21 @@ const allow = "allow"
 
 // consentNeeded is the decision to show the consent page, with a problem to tell the
 // person about or without.
-type consentNeeded struct{ problem string }
+type consentNeeded struct{ problem words.Phrase }
 
-func (n *consentNeeded) Error() string { return "authorize: consent needed: " + n.problem }
+func (n *consentNeeded) Error() string { return "authorize: consent needed: " + string(n.problem) }
 
 // changed is what the page says to a form that was shown for something else.
-const changed = "What is asked for has changed meanwhile, or who is logged in. Please look again."
+const changed words.Phrase = "What is asked for has changed meanwhile, or who is logged in. Please look again."
 
 // shown is what a consent form is bound to beside its request: the session, and with
 // it the person, and all that the page says the client would have.
 func (a ask) shown(p person) string {
 	parts := append([]string{string(p.session.Digest)}, a.wanted...)
-	return string(oauth.DigestOf(strings.Join(append(parts, consent.Words(a.wanted, a.apis)...), "\n")))
+	for _, text := range consent.Words(a.wanted, a.apis) {
+		parts = append(parts, text.String())
+	}
+	return string(oauth.DigestOf(strings.Join(parts, "\n")))
 }
 
 // consented returns nil where the client may have what it asks for. The owner's own
@@ -73,12 +77,13 @@ func (e Endpoint) consentSeal() session.Sealer {
 
 // consentView is what consent.html shows.
 type consentView struct {
-	Client, Host, Username, Problem string
-	Lines                           []line
-	Request, Shown, Seal            string
+	Client, Host, Username string
+	Problem                words.Phrase
+	Lines                  []words.Text
+	Request, Shown, Seal   string
+	// Consents is where what is allowed is withdrawn.
+	Consents web.URL
 }
-
-type line struct{ Name string }
 
 // showConsent shows the consent page. Who has just logged in is in a session from then
 // on: the form that comes back brings no password. An error says that no page was
@@ -88,16 +93,10 @@ func (e Endpoint) showConsent(ctx context.Context, w http.ResponseWriter, t targ
 	view := consentView{
 		Client: t.name(), Host: hostOf(t.redirectURI), Username: p.user.Username, Problem: n.problem,
 		Request: r.Without(fieldSeal, fieldShown, fieldConsent).Encode(), Shown: a.shown(p),
+		Lines: consent.Words(a.wanted, a.apis), Consents: web.URL(consentsIn("consents", r.Get(uiLocales))),
 	}
 	if view.Username == "" {
 		view.Username = p.user.Subject
-	}
-	lines := consent.Words(a.wanted, a.apis)
-	if len(lines) == 0 {
-		lines = []string{consent.Nothing}
-	}
-	for _, text := range lines {
-		view.Lines = append(view.Lines, line{text})
 	}
 	var err error
 	if view.Seal, err = e.consentSeal().Seal(ctx, key, sealedConsent(view.Request, view.Shown)); err != nil {

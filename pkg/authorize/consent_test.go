@@ -291,7 +291,7 @@ func TestWithdrawal(t *testing.T) {
 				}
 			})
 			a := v.send(httptest.NewRequest(http.MethodGet, "/consents", nil))
-			for _, part := range []string{"<strong>third</strong> since 15 January 2027: See your email address; Know who you are here", `name="client" value="third"`} {
+			for _, part := range []string{"<h2>third</h2>\n<p class=\"since\">Since 15 January 2027</p>\n<ul>\n<li>Know who you are here</li>\n<li>See your email address</li>\n</ul>", `name="client" value="third"`} {
 				if !strings.Contains(a.Body.String(), part) {
 					t.Fatalf("%s is not on the page: %s", part, a.Body)
 				}

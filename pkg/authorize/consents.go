@@ -10,8 +10,8 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -20,6 +20,7 @@ import (
 	"kmint/pkg/session"
 	"kmint/pkg/store"
 	"kmint/pkg/web"
+	"kmint/pkg/words"
 )
 
 // ConsentsPath is where people withdraw what they have allowed.
@@ -30,7 +31,18 @@ var consentsBody string
 
 var consentsPage = web.NewMarkup("consents", consentsBody)
 
-const fieldClient = "client"
+const (
+	fieldClient = "client"
+	uiLocales   = "ui_locales"
+)
+
+// consentsIn is the address of the page in the languages.
+func consentsIn(address, locales string) string {
+	if locales == "" {
+		return address
+	}
+	return address + "?" + url.Values{uiLocales: {locales}}.Encode()
+}
 
 // consentsView is what consents.html shows.
 type consentsView struct {
@@ -38,8 +50,12 @@ type consentsView struct {
 	Given    []given
 }
 
-// given is what a person lets one client have; Value is its client_id.
-type given struct{ Name, Value, Words, Since, Seal string }
+// given is what a person lets one client have. Locales are those of the page.
+type given struct {
+	Name, ClientID, Locales, Seal string
+	Since                         words.Day
+	Lines                         []words.Text
+}
 
 // ServeConsents shows the person who is logged in what they have allowed, and
 // withdraws what its form names. It ends no grant: none is found by person and client,
@@ -50,6 +66,7 @@ func (e Endpoint) ServeConsents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	web.Prefer(ctx, request.Get(uiLocales))
 	issuer, err := e.Issuers.Issuer(ctx)
 	if err != nil {
 		return busy(fmt.Errorf("authorize: issuer: %w", err))
@@ -64,12 +81,12 @@ func (e Endpoint) ServeConsents(w http.ResponseWriter, r *http.Request) error {
 	}
 	web.Annotate(ctx, slog.String("sub", p.user.Subject))
 	if request.Method != http.MethodPost {
-		return busy(e.showConsents(ctx, w, b, p, all))
+		return busy(e.showConsents(ctx, w, b, p, all, request.Get(uiLocales)))
 	}
 	clientID := request.Get(fieldClient)
 	err = e.withdrawalSeal().Check(ctx, request.Get(fieldSeal), b.key, sealedConsent(clientID, string(p.session.Digest)))
 	if errors.Is(err, session.ErrSeal) {
-		return oauth.InvalidRequest.Errorf("This form is too old, or was not shown in this browser. Nothing has happened.").Because(err)
+		return oauth.InvalidRequest.Errorf(string(stale)).Because(err)
 	}
 	if err == nil {
 		err = e.Consents.Withdraw(ctx, p.user.Subject, clientID)
@@ -78,10 +95,13 @@ func (e Endpoint) ServeConsents(w http.ResponseWriter, r *http.Request) error {
 		return busy(err)
 	}
 	web.Annotate(ctx, slog.String("client_id", clientID))
-	w.Header().Set("Location", oauth.Endpoint(issuer, ConsentsPath))
+	w.Header().Set("Location", consentsIn(oauth.Endpoint(issuer, ConsentsPath), request.Get(uiLocales)))
 	w.WriteHeader(http.StatusSeeOther)
 	return nil
 }
+
+// stale is what an error page says to a form whose seal does not hold.
+const stale words.Phrase = "This form is too old, or was not shown in this browser. Nothing has happened."
 
 // remembered returns who is logged in and what they have allowed, read side by side.
 // session.ErrNone where nobody is, or somebody whose login has ended.
@@ -102,7 +122,7 @@ func (e Endpoint) remembered(ctx context.Context, handle oauth.Secret) (person, 
 	return p, all, nil
 }
 
-func (e Endpoint) showConsents(ctx context.Context, w http.ResponseWriter, b browser, p person, all map[string]store.Consent) error {
+func (e Endpoint) showConsents(ctx context.Context, w http.ResponseWriter, b browser, p person, all map[string]store.Consent, locales string) error {
 	key, fresh := session.Browser(b.key)
 	view := consentsView{Username: p.user.Username}
 	if view.Username == "" {
@@ -113,6 +133,7 @@ func (e Endpoint) showConsents(ctx context.Context, w http.ResponseWriter, b bro
 		if err != nil {
 			return err
 		}
+		entry.Locales = locales
 		if entry.Seal, err = e.withdrawalSeal().Seal(ctx, key, sealedConsent(id, string(p.session.Digest))); err != nil {
 			return err
 		}
@@ -142,15 +163,10 @@ func (e Endpoint) entry(ctx context.Context, clientID string, c store.Consent) (
 			apis = append(apis, api)
 		}
 	}
-	words := consent.Words(slices.Sorted(maps.Keys(c)), apis)
-	if len(words) == 0 {
-		words = []string{consent.Nothing}
-	}
-	found := given{Name: target{client: client}.name(), Value: clientID, Words: strings.Join(words, "; ")}
-	if since := consent.Since(c); !since.IsZero() {
-		found.Since = since.UTC().Format("2 January 2006")
-	}
-	return found, nil
+	return given{
+		Name: target{client: client}.name(), ClientID: clientID,
+		Lines: consent.Words(consent.Held(c), apis), Since: words.Day(consent.Since(c)),
+	}, nil
 }
 
 // withdrawalSeal seals the forms of the page.

@@ -15,6 +15,7 @@ import (
 	"kmint/pkg/session"
 	"kmint/pkg/store"
 	"kmint/pkg/web"
+	"kmint/pkg/words"
 )
 
 // A person is who is at the browser, and the session that says so.
@@ -33,13 +34,13 @@ type person struct {
 // person about or without.
 type loginNeeded struct {
 	status  int
-	problem string
+	problem words.Phrase
 	// username is what was typed.
 	username string
 	cause    error
 }
 
-func (n *loginNeeded) Error() string { return "authorize: login needed: " + n.problem }
+func (n *loginNeeded) Error() string { return "authorize: login needed: " + string(n.problem) }
 
 // reason is what the log says of the page: nothing where it is shown for the
 // first time.
@@ -139,10 +140,10 @@ func tooOld(s store.Session, maxAge time.Duration, now time.Time) bool {
 // What the login page says. A name that is unknown and a password that is wrong
 // sound alike, and only who has the password hears that somebody is blocked.
 const (
-	incomplete = "Enter your username and your password."
-	wrong      = "Wrong username or password."
-	blocked    = "This account is blocked."
-	locked     = "Too many attempts with this username. Wait 15 minutes, then try again."
+	incomplete words.Phrase = "Enter your username and your password."
+	wrong      words.Phrase = "Wrong username or password."
+	blocked    words.Phrase = "This account is blocked."
+	locked     words.Phrase = "Too many attempts with this username. Wait 15 minutes, then try again."
 )
 
 // logIn takes the person from the login form. A refusal shows the page again, in

@@ -17,6 +17,7 @@ import (
 	"kmint/pkg/session"
 	"kmint/pkg/store"
 	"kmint/pkg/web"
+	"kmint/pkg/words"
 )
 
 //go:embed login.html
@@ -63,8 +64,7 @@ func (e Endpoint) step(ctx context.Context, r oauth.Request, b browser) (oauth.R
 		err = e.consentSeal().Check(ctx, r.Get(fieldSeal), b.key, sealedConsent(carried, shown))
 	}
 	if errors.Is(err, session.ErrSeal) {
-		return r, nil, oauth.InvalidRequest.Errorf("This form is too old, or was not shown in this browser. " +
-			"Nothing has happened: start again from the application, and let your browser accept cookies from here.").Because(err)
+		return r, nil, oauth.InvalidRequest.Errorf(string(foreign)).Because(err)
 	}
 	if err != nil {
 		return r, nil, err
@@ -76,8 +76,12 @@ func (e Endpoint) step(ctx context.Context, r oauth.Request, b browser) (oauth.R
 	return original, &form{r.Get(fieldUsername), oauth.Secret(r.Get(fieldPassword)), shown, r.Get(fieldConsent)}, nil
 }
 
-// outdated is what the login page says to a form whose seal does not hold.
-const outdated = "This page was open too long. Please log in again."
+// outdated is what the login page says to a form whose seal does not hold, and foreign
+// what an error page says to one where there is no login page to show.
+const (
+	outdated words.Phrase = "This page was open too long. Please log in again."
+	foreign  words.Phrase = "This form is too old, or was not shown in this browser. Nothing has happened: start again from the application, and let your browser accept cookies from here."
+)
 
 // showAgain answers a form whose seal does not hold, for which refusal is the error.
 // Such a form may have lain open for hours, and its browser then still has the key
@@ -112,7 +116,8 @@ func (e Endpoint) showAgain(ctx context.Context, w http.ResponseWriter, issuer s
 
 // loginView is what login.html shows.
 type loginView struct {
-	Client, Request, Seal, Username, Problem string
+	Client, Request, Seal, Username string
+	Problem                         words.Phrase
 }
 
 // showLogin shows the login page. An error says that nothing was written.

@@ -48,6 +48,7 @@ func (t target) name() string { return cmp.Or(t.client.Name, t.client.ID) }
 // The request comes back with what its request object says. Where that is not right,
 // the error goes where the request itself says.
 func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (target, oauth.Request, error) {
+	web.Prefer(ctx, r.Get(uiLocales))
 	id := r.Get("client_id")
 	if id == "" {
 		return target{}, r, oauth.InvalidRequest.Errorf("The client_id is missing.")
@@ -62,6 +63,7 @@ func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (t
 	}
 	web.Annotate(ctx, slog.String("client_id", client.ID))
 	r, fault := e.unfold(ctx, issuer, client, r)
+	web.Prefer(ctx, r.Get(uiLocales))
 	t := target{
 		client:      client,
 		redirectURI: r.Get("redirect_uri"),

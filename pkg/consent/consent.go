@@ -9,6 +9,7 @@
 package consent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
+	"kmint/pkg/words"
 )
 
 // Wanted are the words for what a client would have by the scope at the APIs. One for
@@ -48,9 +50,9 @@ func Given(c store.Consent, wanted []string) bool {
 }
 
 // identity says in our own words what a scope value means that no API has.
-func identity(value string) (text string, ok bool) {
-	text, ok = map[string]string{
-		oauth.OpenID:        Nothing,
+func identity(value string) (text words.Phrase, ok bool) {
+	text, ok = map[string]words.Phrase{
+		oauth.OpenID:        nothing,
 		oauth.Profile:       "See your profile: your name, your picture and the like",
 		oauth.Email:         "See your email address",
 		oauth.Address:       "See your postal address",
@@ -61,16 +63,22 @@ func identity(value string) (text string, ok bool) {
 	return text, ok
 }
 
-// Nothing is what an empty request asks for.
-const Nothing = "Know who you are here"
+// nothing is what an empty request asks for.
+const nothing words.Phrase = "Know who you are here"
 
-// Words says what is wanted, a line for each thing, as people read it. An API is named
-// where the client has no more of it than that.
-func Words(wanted []string, apis []store.API) []string {
-	var lines []string
+// What an API is used for: as its owner says, or without more.
+const (
+	ofAPI  words.Phrase = "%1: %2"
+	wholly words.Phrase = "Use *%1* in your name"
+)
+
+// Words says what is wanted, a line for each thing, as people read it, and at least one.
+// An API is named where the client has no more of it than that.
+func Words(wanted []string, apis []store.API) []words.Text {
+	var lines []words.Text
 	for _, word := range wanted {
 		if text, ok := identity(word); ok {
-			lines = append(lines, text)
+			lines = append(lines, words.Text{Phrase: text})
 			continue
 		}
 		identifier, value := split(word)
@@ -88,10 +96,13 @@ func Words(wanted []string, apis []store.API) []string {
 		}
 		switch {
 		case value != "":
-			lines = append(lines, name+": "+description)
+			lines = append(lines, words.Text{Phrase: ofAPI, Args: []string{name, description}})
 		case !slices.ContainsFunc(wanted, func(w string) bool { return w != word && strings.HasPrefix(w, word) }):
-			lines = append(lines, "Use "+name+" in your name")
+			lines = append(lines, words.Text{Phrase: wholly, Args: []string{name}})
 		}
+	}
+	if len(lines) == 0 {
+		lines = []words.Text{{Phrase: nothing}}
 	}
 	return lines
 }
@@ -115,6 +126,18 @@ func split(word string) (identifier, value string) {
 		return word, ""
 	}
 	return word[:i], word[i+1:]
+}
+
+// Held are the words of a record, sorted, the person's identity first.
+func Held(c store.Consent) []string {
+	identity := append(oauth.IdentityScope(), oauth.OfflineAccess, oauth.OnlineAccess)
+	last := func(word string) int {
+		if i := slices.Index(identity, word); i >= 0 {
+			return i
+		}
+		return len(identity)
+	}
+	return slices.SortedFunc(maps.Keys(c), func(a, b string) int { return cmp.Or(cmp.Compare(last(a), last(b)), cmp.Compare(a, b)) })
 }
 
 // Since is when the person first let the client have anything that it still has; zero

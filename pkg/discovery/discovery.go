@@ -21,6 +21,7 @@ import (
 	"kmint/pkg/store"
 	"kmint/pkg/token"
 	"kmint/pkg/web"
+	"kmint/pkg/words"
 )
 
 // Metadata holds the members of RFC 8414 §2 and OpenID Connect Discovery 1.0 §3
@@ -51,10 +52,11 @@ type Metadata struct {
 	// ProofAlgorithms is from RFC 9449 §5.1.
 	ProofAlgorithms []string `json:"dpop_signing_alg_values_supported"`
 
-	ACRValuesSupported  []string `json:"acr_values_supported"`
-	ClaimTypesSupported []string `json:"claim_types_supported"`
-	ClaimsSupported     []string `json:"claims_supported"`
-	ChallengeMethods    []string `json:"code_challenge_methods_supported"`
+	ACRValuesSupported  []string         `json:"acr_values_supported"`
+	UILocalesSupported  []words.Language `json:"ui_locales_supported"`
+	ClaimTypesSupported []string         `json:"claim_types_supported"`
+	ClaimsSupported     []string         `json:"claims_supported"`
+	ChallengeMethods    []string         `json:"code_challenge_methods_supported"`
 	// PromptValues is from Initiating User Registration via OpenID Connect 1.0 §3.
 	PromptValues []string `json:"prompt_values_supported"`
 	// OpenID Connect Back-Channel Logout 1.0 §2.1, Front-Channel Logout 1.0 §3.
@@ -139,6 +141,7 @@ func (e Endpoint) Metadata(w http.ResponseWriter, r *http.Request) error {
 		IntrospectionAlgorithms: e.AuthAlgorithms,
 		ProofAlgorithms:         e.ProofAlgorithms,
 		ACRValuesSupported:      oauth.ACRValues(),
+		UILocalesSupported:      words.Languages(),
 		ClaimTypesSupported:     []string{"normal"},
 		ClaimsSupported:         token.Supported(),
 		ChallengeMethods:        []string{oauth.S256},

@@ -31,7 +31,7 @@ func (e Endpoint) ServeAuth0(w http.ResponseWriter, r *http.Request) error {
 	}
 	// The same in the words of /oidc/logout, which a form of ours comes back to.
 	words := url.Values{}
-	for theirs, ours := range map[string]string{"client_id": "client_id", "returnTo": "post_logout_redirect_uri"} {
+	for theirs, ours := range map[string]string{"client_id": "client_id", "returnTo": "post_logout_redirect_uri", uiLocales: uiLocales} {
 		if value := request.Get(theirs); value != "" {
 			words.Set(ours, value)
 		}

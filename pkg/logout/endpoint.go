@@ -72,6 +72,7 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return busy(err)
 	}
+	web.Prefer(ctx, request.Get(uiLocales))
 	// A form of the client's own site brings no cookie along (SameSite=Lax), a link
 	// does.
 	if r.Method == http.MethodPost && form == none && b.session == "" {

@@ -7,6 +7,7 @@ import (
 	_ "embed"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"kmint/pkg/oauth"
@@ -29,6 +30,7 @@ var (
 const (
 	fieldRequest = "request"
 	fieldSeal    = "seal"
+	uiLocales    = "ui_locales"
 )
 
 // A form says what came back.
@@ -69,7 +71,7 @@ type askView struct {
 }
 
 // ask shows the page that asks whether to log out. What is wrong with the request it
-// says, and carries nothing of it on.
+// says, and carries nothing of it on but the language.
 func (e Endpoint) ask(ctx context.Context, w http.ResponseWriter, v visit, username string) error {
 	key, fresh := session.Browser(v.browser.key)
 	view := askView{Username: username}
@@ -80,6 +82,9 @@ func (e Endpoint) ask(ctx context.Context, w http.ResponseWriter, v visit, usern
 	if v.wrong != nil {
 		refusal := oauth.AsError(v.wrong)
 		status, view.Problem = refusal.Status(), refusal.Description
+		if locales := v.request.Get(uiLocales); locales != "" {
+			view.Request = url.Values{uiLocales: {locales}}.Encode()
+		}
 	} else {
 		view.Request = v.request.Without(fieldRequest, fieldSeal).Encode()
 	}
@@ -91,7 +96,7 @@ func (e Endpoint) ask(ctx context.Context, w http.ResponseWriter, v visit, usern
 		v.browser.keepKey(w, key)
 	}
 	err = web.WritePage(w, status, web.Page{
-		Title: "Log out", Body: askPage, Data: view, FormTargets: web.FormTargets(v.wish.target),
+		Title: "Log out?", Body: askPage, Data: view, FormTargets: web.FormTargets(v.wish.target),
 	})
 	if err != nil {
 		return err
@@ -127,7 +132,7 @@ const patience = "5"
 func showDone(w http.ResponseWriter, a wish, frames []string) error {
 	target := a.address()
 	page := web.Page{
-		Title: "Logged out", Body: donePage,
+		Title: "You are logged out", Body: donePage,
 	}
 	view := doneView{Client: a.name(), Target: web.URL(target)}
 	for _, frame := range frames {

@@ -24,7 +24,7 @@ import (
 //	               '---------'-----'------.-------'-------'--------'-----'-------'-----'
 //	floor 2                             store   fetch   trust     web   gateway    kms   localkey   sqs   verify
 //	                                      |                |       |                 |                 |
-//	floor 1                             oauth <------------'-------'       jwt <-----'        config   '-> oauth, jwt
+//	floor 1                             oauth <------------'-------'       jwt <-----'        config   '-> oauth, jwt     words
 //
 // verify has a door of its own: others' programs and infra/examples use it, and
 // nothing in the house does.
@@ -32,9 +32,10 @@ var floors = map[string]string{
 	"oauth":  "",
 	"jwt":    "",
 	"config": "",
+	"words":  "",
 
 	"store":    "oauth",
-	"web":      "oauth",
+	"web":      "oauth words",
 	"gateway":  "",
 	"kms":      "oauth jwt",
 	"sqs":      "",
@@ -49,7 +50,7 @@ var floors = map[string]string{
 	"policy":     "oauth store",
 	"login":      "oauth store",
 	"session":    "oauth store",
-	"consent":    "oauth store",
+	"consent":    "oauth store words",
 	"token":      "oauth store jwt",
 	"keys":       "store jwt",
 	"seed":       "oauth store jwt",
@@ -57,14 +58,14 @@ var floors = map[string]string{
 	"bolt":       "oauth store",
 
 	"grant":      "oauth store jwt web trust clientauth dpop policy login token once",
-	"authorize":  "oauth store jwt web trust policy login session consent token",
-	"logout":     "oauth store jwt web session token",
+	"authorize":  "oauth store jwt web words trust policy login session consent token",
+	"logout":     "oauth store jwt web words session token",
 	"userinfo":   "oauth store jwt web dpop policy token once",
-	"discovery":  "oauth store web token",
+	"discovery":  "oauth store web words token",
 	"revoke":     "oauth store jwt web clientauth token once",
 	"introspect": "oauth store jwt web clientauth policy token once",
 
-	"server": "oauth store jwt web fetch trust clientauth dpop policy login session consent token keys grant authorize logout userinfo discovery revoke introspect",
+	"server": "oauth store jwt web words fetch trust clientauth dpop policy login session consent token keys grant authorize logout userinfo discovery revoke introspect",
 }
 
 // Packages of tests stand beside what they test.

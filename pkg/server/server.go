@@ -12,6 +12,7 @@ import (
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 	"kmint/pkg/web"
+	"kmint/pkg/words"
 )
 
 // named takes the issuer from the environment where it stands there: a record
@@ -56,6 +57,9 @@ func (r routes) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	h.ServeHTTP(w, q)
 }
 
+// nowhere is what people and programs are told there.
+const nowhere words.Phrase = "There is nothing at this address."
+
 func notFound(http.ResponseWriter, *http.Request) error {
-	return oauth.NotFound.Errorf("There is nothing at this address.")
+	return oauth.NotFound.Errorf(string(nowhere))
 }

@@ -2,13 +2,19 @@ package web
 
 import (
 	"bytes"
+	"fmt"
 	"html/template"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"text/template/parse"
+	"time"
+
+	"kmint/pkg/words"
 )
 
 // hostile is text that means something to HTML, CSS, JavaScript or a URL.
@@ -19,24 +25,59 @@ var hostile = []string{
 
 var addresses = []string{"https://app.example/cb?a=1&b=%22", "https://app.example/", "http://localhost:8080/cb"}
 
-// trusted is the data with URLs as html/template takes them unasked.
+// trusted is the data as html/template takes it: URLs unasked.
 func trusted(data reflect.Value) any {
-	fields := map[string]any{}
-	for i := range data.NumField() {
-		value := data.Field(i).Interface()
-		switch kept := value.(type) {
-		case URL:
-			value = template.URL(kept)
-		case []URL:
-			var list []template.URL
-			for _, address := range kept {
-				list = append(list, template.URL(address))
-			}
-			value = list
-		}
-		fields[data.Type().Field(i).Name] = value
+	switch value := data.Interface().(type) {
+	case URL:
+		return template.URL(value)
+	case words.Text, words.Phrase, words.Day, words.Minute:
+		return value
 	}
-	return fields
+	switch data.Kind() {
+	case reflect.Slice:
+		var list []any
+		for i := range data.Len() {
+			list = append(list, trusted(data.Index(i)))
+		}
+		return list
+	case reflect.Struct:
+		fields := map[string]any{}
+		for i := range data.NumField() {
+			fields[data.Type().Field(i).Name] = trusted(data.Field(i))
+		}
+		return fields
+	default:
+		return data.Interface()
+	}
+}
+
+// say is what html/template says for us.
+func say(language words.Language) func(phrase any, args ...any) template.HTML {
+	return func(phrase any, args ...any) template.HTML {
+		text, isText := phrase.(words.Text)
+		if !isText {
+			text.Phrase = words.Phrase(fmt.Sprint(phrase))
+		}
+		for _, arg := range args {
+			switch arg := arg.(type) {
+			case words.Day:
+				text.Args = append(text.Args, language.Day(time.Time(arg)))
+			case words.Minute:
+				text.Args = append(text.Args, language.Minute(time.Time(arg)))
+			default:
+				text.Args = append(text.Args, fmt.Sprint(arg))
+			}
+		}
+		var b strings.Builder
+		for _, piece := range language.Pieces(text.Phrase, text.Args...) {
+			open, end := "", ""
+			if piece.Strong {
+				open, end = "<strong>", "</strong>"
+			}
+			b.WriteString(open + template.HTMLEscapeString(piece.Text) + end)
+		}
+		return template.HTML(b.String())
+	}
 }
 
 // TestMarkupIsHTMLTemplate holds every page that there is against html/template.
@@ -53,12 +94,15 @@ func TestMarkupIsHTMLTemplate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ours, theirs := NewMarkup(path, string(text)), template.Must(template.New(path).Parse(string(text)))
-		for _, value := range hostile {
+		ours := NewMarkup(path, string(text))
+		for i, value := range hostile {
 			for _, other := range hostile {
-				data := dataFor(string(text), value, other)
-				var got, want bytes.Buffer
-				if err := render(&got, ours.nodes, data); err != nil {
+				language := words.Languages()[i%len(words.Languages())]
+				theirs := template.Must(template.New(path).Funcs(template.FuncMap{"say": say(language)}).Parse(string(text)))
+				data := dataFor(ours, value, other)
+				got := writing{language: language}
+				var want bytes.Buffer
+				if err := got.list(ours.nodes, data); err != nil {
 					t.Fatalf("%s: %v", path, err)
 				}
 				if err := theirs.Execute(&want, trusted(data)); err != nil {
@@ -80,83 +124,126 @@ func plain(s string) string {
 
 // dataFor makes a struct with the fields that a template names: texts, and lists of
 // two entries.
-func dataFor(text string, values ...string) reflect.Value {
-	ranged := map[string]bool{}
-	for part := range strings.SplitSeq(text, "{{range .") {
-		name, _, _ := strings.Cut(part, "}}")
-		ranged[name] = true
-	}
-	entry := reflect.StructOf([]reflect.StructField{
-		{Name: "Name", Type: reflect.TypeFor[string]()}, {Name: "Value", Type: reflect.TypeFor[string]()},
-		{Name: "Words", Type: reflect.TypeFor[string]()}, {Name: "Since", Type: reflect.TypeFor[string]()},
-		{Name: "Seal", Type: reflect.TypeFor[string]()},
-	})
-	if strings.Contains(text, `src="{{.}}"`) {
-		entry = reflect.TypeFor[URL]()
-	}
-	var fields []reflect.StructField
-	seen := map[string]bool{}
-	for _, opening := range []string{"{{.", "{{if .", "{{if not .", "{{range ."} {
-		for i, part := range strings.Split(text, opening) {
-			name, _, _ := strings.Cut(part, "}}")
-			if i == 0 || name == "" || seen[name] {
-				continue
-			}
-			seen[name] = true
-			kind := reflect.TypeFor[string]()
-			if regexp.MustCompile(`(href|src|action)="{{\.` + name + `}}`).MatchString(text) {
-				kind = reflect.TypeFor[URL]()
-			}
-			if ranged[name] {
-				kind = reflect.SliceOf(entry)
-			}
-			fields = append(fields, reflect.StructField{Name: name, Type: kind})
-		}
-	}
-	data := reflect.New(reflect.StructOf(fields)).Elem()
-	for i := range data.NumField() {
-		f := data.Field(i)
-		if f.Type() == reflect.TypeFor[URL]() {
-			f.SetString(addresses[len(values[0])%len(addresses)])
-			continue
-		}
-		if f.Kind() == reflect.String {
-			f.SetString(values[i%len(values)])
-			continue
-		}
-		for _, value := range values {
-			e := reflect.New(entry).Elem()
-			if e.Kind() == reflect.String {
-				e.SetString(addresses[len(value)%len(addresses)])
-				f.Set(reflect.Append(f, e))
-				continue
-			}
-			e.Field(0).SetString(value)
-			for i := 1; i < e.NumField(); i++ {
-				e.Field(i).SetString(values[0])
-			}
-			f.Set(reflect.Append(f, e))
-		}
-	}
+func dataFor(m *Markup, values ...string) reflect.Value {
+	kind := kindOf(m.nodes)
+	data := reflect.New(kind).Elem()
+	fill(data, values, new(int))
 	return data
+}
+
+// kindOf is the type that a list shows: a struct of its fields, or what stands for the
+// dot alone.
+func kindOf(list *parse.ListNode) reflect.Type {
+	fields := map[string]reflect.Type{}
+	note(list, fields)
+	if dot, ok := fields[""]; ok && len(fields) == 1 {
+		return dot
+	}
+	var shown []reflect.StructField
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		shown = append(shown, reflect.StructField{Name: name, Type: fields[name]})
+	}
+	return reflect.StructOf(shown)
+}
+
+// note enters the fields that the list names. What is only asked about is a text.
+func note(list *parse.ListNode, fields map[string]reflect.Type) {
+	if list == nil {
+		return
+	}
+	enter := func(name string, kind reflect.Type) {
+		if known, ok := fields[name]; !ok || known == reflect.TypeFor[string]() {
+			fields[name] = kind
+		}
+	}
+	for i, node := range list.Nodes {
+		switch node := node.(type) {
+		case *parse.ActionNode:
+			args, says, _ := sayings(node.Pipe)
+			if !says {
+				where, _ := standing(list, i)
+				name, _, _ := field(node.Pipe)
+				enter(name, map[bool]reflect.Type{true: reflect.TypeFor[URL](), false: reflect.TypeFor[string]()}[where == inAddress])
+			}
+			for i, arg := range args {
+				name, err := named(arg)
+				switch {
+				case err != nil:
+				case i > 0 && name == "Since":
+					enter(name, reflect.TypeFor[words.Day]())
+				case i > 0:
+					enter(name, reflect.TypeFor[string]())
+				case name == "":
+					enter(name, reflect.TypeFor[words.Text]())
+				default:
+					enter(name, reflect.TypeFor[words.Phrase]())
+				}
+			}
+		case *parse.IfNode:
+			name, _, _ := field(node.Pipe)
+			enter(name, reflect.TypeFor[string]())
+			note(node.List, fields)
+			note(node.ElseList, fields)
+		case *parse.RangeNode:
+			name, _, _ := field(node.Pipe)
+			enter(name, reflect.SliceOf(kindOf(node.List)))
+		}
+	}
+}
+
+// fill fills the data with the values in turn.
+func fill(data reflect.Value, values []string, turn *int) {
+	*turn++
+	value := values[*turn%len(values)]
+	switch data.Interface().(type) {
+	case URL:
+		data.SetString(addresses[len(value)%len(addresses)])
+	case words.Day:
+		data.Set(reflect.ValueOf(words.Day(time.Unix(int64(len(value))*1e7, 0))))
+	case words.Phrase:
+		data.SetString("%1: %2" + value)
+	case words.Text:
+		data.Set(reflect.ValueOf(words.Text{Phrase: "%1: *%2*", Args: values}))
+	default:
+		switch data.Kind() {
+		case reflect.String:
+			data.SetString(value)
+		case reflect.Slice:
+			for range len(values) {
+				entry := reflect.New(data.Type().Elem()).Elem()
+				fill(entry, values, turn)
+				data.Set(reflect.Append(data, entry))
+			}
+		case reflect.Struct:
+			for i := range data.NumField() {
+				fill(data.Field(i), values, turn)
+			}
+		}
+	}
 }
 
 func TestMarkupRefuses(t *testing.T) {
 	for name, text := range map[string]string{
-		"a method with arguments": `{{.Title "x"}}`,
-		"a pipe":                  `{{.Title | printf}}`,
-		"a chain":                 `{{.A.B}}`,
-		"a variable":              `{{$x := .A}}`,
-		"another function":        `{{len .A}}`,
-		"a template":              `{{template "x"}}`,
-		"a text that is negated":  `{{not .A}}`,
-		"a range with else":       `{{range .A}}x{{else}}y{{end}}`,
-		"a handler":               `<p onclick="{{.A}}">`,
-		"a style":                 `<p style="{{.A}}">`,
-		"no quotes":               `<p class={{.A}}>`,
-		"single quotes":           `<p class='{{.A}}'>`,
-		"a part of an address":    `<a href="https://{{.A}}">`,
-		"a script":                `<script>{{.A}}</script>`,
+		"a method with arguments":  `{{.Title "x"}}`,
+		"a pipe":                   `{{.Title | printf}}`,
+		"a chain":                  `{{.A.B}}`,
+		"a variable":               `{{$x := .A}}`,
+		"another function":         `{{len .A}}`,
+		"a template":               `{{template "x"}}`,
+		"a text that is negated":   `{{not .A}}`,
+		"a range with else":        `{{range .A}}x{{else}}y{{end}}`,
+		"a handler":                `<p onclick="{{.A}}">`,
+		"a style":                  `<p style="{{.A}}">`,
+		"no quotes":                `<p class={{.A}}>`,
+		"single quotes":            `<p class='{{.A}}'>`,
+		"a part of an address":     `<a href="https://{{.A}}">`,
+		"a script":                 `<script>{{.A}}</script>`,
+		"a phrase for an address":  `<a href="{{say "x"}}">`,
+		"a phrase for a style":     `<p style="{{say "x"}}">`,
+		"nothing to say":           `{{say}}`,
+		"two phrases":              `{{say "x" "y"}}`,
+		"a phrase by a pipe":       `{{"x" | say}}`,
+		"a condition that is said": `{{if say "x"}}y{{end}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
@@ -167,18 +254,48 @@ func TestMarkupRefuses(t *testing.T) {
 			NewMarkup("x", text)
 		})
 	}
-	var out bytes.Buffer
+	var out writing
 	for name, data := range map[string]any{
 		"no such field": struct{ B string }{},
 		"no text":       struct{ A int }{1},
 		"no struct":     "x",
 		"no URL":        struct{ A URL }{"https://app.example/"},
+		"a phrase":      struct{ A words.Phrase }{"it is to be said"},
 	} {
-		if err := render(&out, NewMarkup("x", "{{.A}}").nodes, reflect.ValueOf(data)); err == nil {
+		if err := NewMarkup("x", "{{.A}}").render(&out, data); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if err := render(&out, NewMarkup("x", `<a href="{{.A}}">`).nodes, reflect.ValueOf(struct{ A string }{"javascript:x"})); err == nil {
-		t.Error("text for a URL: no error")
+	for name, tt := range map[string]struct {
+		text string
+		data any
+	}{
+		"text for a URL":            {`<a href="{{.A}}">`, struct{ A string }{"javascript:x"}},
+		"text to be said":           {`{{say .A}}`, struct{ A string }{"See your email address"}},
+		"a phrase in a phrase":      {`{{say .A .A}}`, struct{ A words.Phrase }{""}},
+		"a URL in a phrase":         {`{{say "%1" .A}}`, struct{ A URL }{"https://app.example/"}},
+		"a field that is not there": {`{{say "%1" .B}}`, struct{ A string }{"x"}},
+	} {
+		if err := NewMarkup("x", tt.text).render(&out, tt.data); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// Emphasis is for text: an attribute holds no element.
+func TestSaid(t *testing.T) {
+	data := struct {
+		A     string
+		Since words.Day
+	}{`<A*%1>`, words.Day(time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC))}
+	for text, want := range map[string]string{
+		`<p>{{say "to continue to *%1*" .A}}</p>`:          `<p>weiter zu <strong>&lt;A*%1&gt;</strong></p>`,
+		`<p title="{{say "to continue to *%1*" .A}}"></p>`: `<p title="weiter zu &lt;A*%1&gt;"></p>`,
+		`<p>{{say "Since %1" .Since}}</p>`:                 `<p>Seit dem 2. März 2026</p>`,
+	} {
+		out := writing{language: words.German}
+		if err := NewMarkup("x", text).render(&out, data); err != nil || out.String() != want {
+			t.Errorf("%s: %s %v", text, &out, err)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	_ "embed"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"kmint/pkg/oauth"
+	"kmint/pkg/words"
 )
 
 //go:embed page.css
@@ -23,7 +23,7 @@ var layout string
 // A Page is one hosted page: a title and a body in one quiet card, dark or
 // light as the browser asks. It works without a script.
 type Page struct {
-	Title string
+	Title words.Phrase
 	Body  *Markup
 	// Data is the struct that Body shows.
 	Data any
@@ -40,9 +40,10 @@ type Page struct {
 	Framed string
 }
 
-// WritePage writes the page. An error says that nothing was written.
+// WritePage writes the page, in the language that the request w belongs to asks for. An
+// error says that nothing was written.
 func WritePage(w http.ResponseWriter, status int, p Page) error {
-	var body bytes.Buffer
+	body := writing{language: languageOf(w)}
 	if err := p.Body.render(&body, p.Data); err != nil {
 		return fmt.Errorf("web: page: %w", err)
 	}
@@ -52,10 +53,12 @@ func WritePage(w http.ResponseWriter, status int, p Page) error {
 	}
 	// In one pass: what a value holds is not looked at again.
 	page := strings.NewReplacer(
-		"{{.Title}}", html.EscapeString(p.Title), "{{.Style}}", stylesheet, "{{.Body}}", body.String(), "{{.Script}}", script,
+		"{{.Language}}", string(body.language), "{{.Title}}", html.EscapeString(body.language.Say(p.Title)), "{{.Style}}", stylesheet, "{{.Body}}", body.String(), "{{.Script}}", script,
 	).Replace(layout)
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Language", string(body.language))
+	header.Add("Vary", "Accept-Language")
 	header.Set("Content-Security-Policy", p.policy())
 	if p.Framed == "" { // it cannot name an origin
 		header.Set("X-Frame-Options", "DENY")
@@ -95,10 +98,20 @@ var errorBody string
 
 var errorTemplate = NewMarkup("error", errorBody)
 
+// errorView is what error.html shows: what happened as people are told, or else as
+// developers are, in English.
+type errorView struct {
+	Said               words.Phrase
+	Description, Error string
+}
+
 func writePageError(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
 	setErrorHeaders(w, e)
-	err := WritePage(w, e.Status(), Page{Title: "This did not work", Body: errorTemplate, Data: e.Body()})
-	if err != nil {
+	view := errorView{Description: e.Description, Error: string(e.Body().Error)}
+	if said := words.Phrase(e.Description); words.Knows(said) {
+		view.Said = said
+	}
+	if err := WritePage(w, e.Status(), Page{Title: "This did not work", Body: errorTemplate, Data: view}); err != nil {
 		writeJSONError(w, r, e)
 	}
 }

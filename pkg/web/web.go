@@ -8,12 +8,14 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -22,6 +24,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"kmint/pkg/oauth"
+	"kmint/pkg/words"
 )
 
 // A Handler serves one endpoint. It writes its answer and returns nil, or writes
@@ -47,10 +50,10 @@ func (e Edge) Page(h Handler) http.Handler { return e.run(h, writePageError) }
 func (e Edge) run(h Handler, writeError func(http.ResponseWriter, *http.Request, *oauth.Error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := e.Now()
-		ev := &event{}
+		ev := &event{accepted: r.Header.Get("Accept-Language"), query: r.URL}
 		r = r.WithContext(context.WithValue(r.Context(), eventKey{}, ev))
 		r.Body = http.MaxBytesReader(w, r.Body, oauth.MaxBody+1)
-		out := &recorder{ResponseWriter: w}
+		out := &recorder{ResponseWriter: w, event: ev}
 
 		header := out.Header()
 		header.Set("Cache-Control", "no-store") // RFC 6749 §5.1 asks for both; a handler may say otherwise
@@ -109,10 +112,16 @@ func (e Edge) log(r *http.Request, ev *event, status int, failure *oauth.Error, 
 	e.Log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
-// An event gathers what the request's one log line says.
+// An event gathers what the request's one log line says, and which language its page is
+// to be in.
 type event struct {
 	mu    sync.Mutex
 	attrs []slog.Attr
+	// accepted is the Accept-Language header, query the URL of the request, preferred
+	// the ui_locales that a handler has found.
+	accepted  string
+	query     *url.URL
+	preferred string
 }
 
 type eventKey struct{}
@@ -135,9 +144,31 @@ func Annotate(ctx context.Context, attrs ...slog.Attr) {
 	ev.attrs = append(ev.attrs, attrs...)
 }
 
+// Prefer names the languages that a page for the request that ctx belongs to is best in:
+// the ui_locales of OpenID Connect Core 1.0 §3.1.2.1. Those of the URL need not be named.
+func Prefer(ctx context.Context, uiLocales string) {
+	if ev, ok := ctx.Value(eventKey{}).(*event); ok {
+		ev.mu.Lock()
+		defer ev.mu.Unlock()
+		ev.preferred = uiLocales
+	}
+}
+
+// languageOf is the language for a page that is written to w.
+func languageOf(w http.ResponseWriter) words.Language {
+	out, ok := w.(*recorder)
+	if !ok {
+		return words.English
+	}
+	out.event.mu.Lock()
+	defer out.event.mu.Unlock()
+	return words.Choose(cmp.Or(out.event.preferred, out.event.query.Query().Get("ui_locales")), out.event.accepted)
+}
+
 // recorder remembers the status that was written.
 type recorder struct {
 	http.ResponseWriter
+	event  *event
 	status int
 }
 
@@ -207,12 +238,18 @@ func Methods(h Handler, allowed ...string) Handler {
 	}
 }
 
+// What people are told of faults of ours. failed is what oauth.AsError says.
+const (
+	overloaded words.Phrase = "The server is busy. Try again in a moment."
+	failed     words.Phrase = "The server could not complete the request."
+)
+
 // Busy maps what a store or a key says under load to the answer that asks the
 // client to come again.
 func Busy(err error, busy ...error) error {
 	for _, b := range busy {
 		if errors.Is(err, b) {
-			return oauth.TemporarilyUnavailable.Errorf("The server is busy. Try again in a moment.").Because(err)
+			return oauth.TemporarilyUnavailable.Errorf(string(overloaded)).Because(err)
 		}
 	}
 	return err

@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,6 +68,7 @@ type house struct {
 
 // queue keeps messages.
 type queue struct {
+	mu       sync.Mutex
 	messages []string
 	err      error
 	// sent runs after each Send.
@@ -77,6 +79,8 @@ func (q *queue) Send(_ context.Context, messages []string) error {
 	if q.err != nil {
 		return q.err
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.messages = append(q.messages, messages...)
 	if q.sent != nil {
 		q.sent()
@@ -109,6 +113,13 @@ func (w *watched) Session(ctx context.Context, digest oauth.Digest, now time.Tim
 		return store.Session{}, err
 	}
 	return w.Store.Session(ctx, digest, now)
+}
+
+func (w *watched) SessionsOf(ctx context.Context, subject string, now time.Time, from oauth.Digest) ([]store.Session, oauth.Digest, error) {
+	if err := w.fail["SessionsOf"]; err != nil {
+		return nil, "", err
+	}
+	return w.Store.SessionsOf(ctx, subject, now, from)
 }
 
 func (w *watched) Issuer(ctx context.Context) (string, error) {
@@ -191,13 +202,14 @@ func newHouse(t *testing.T) *house {
 	}
 	endpoint := logout.Endpoint{
 		Issuers: h.store, Keys: h.ring, Clients: h.store, Now: now, Queue: &h.queue,
-		Sessions: session.Keeper{Sessions: h.store, Clients: h.store, Users: h.store, Now: now},
+		Sessions: session.Keeper{Sessions: h.store, Clients: h.store, Listings: h.store, Users: h.store, Now: now},
 		Seal:     session.Sealer{Purpose: session.Logout, MAC: mac{}, Now: now},
 	}
 	edge := web.Edge{Log: slog.New(slog.NewJSONHandler(&h.log, nil)), Now: now, Secure: true}
 	mux := http.NewServeMux()
 	mux.Handle(logout.Path, edge.Page(web.Methods(endpoint.Serve, http.MethodGet, http.MethodPost)))
 	mux.Handle(logout.Auth0Path, edge.Page(web.Methods(endpoint.ServeAuth0, http.MethodGet)))
+	mux.Handle(logout.SessionsPath, edge.Page(web.Methods(endpoint.ServeSessions, http.MethodGet, http.MethodPost)))
 	h.Handler = mux
 	return h
 }
@@ -336,7 +348,7 @@ func (h *house) isPage(w *httptest.ResponseRecorder, status int, title string) {
 }
 
 const (
-	asks   = "Log out"
-	done   = "Logged out"
+	asks   = "Log out?"
+	done   = "You are logged out"
 	failed = "This did not work"
 )

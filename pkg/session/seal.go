@@ -26,6 +26,7 @@ const (
 	Logout     = "logout"
 	Consent    = "consent"
 	Withdrawal = "withdrawal"
+	Elsewhere  = "elsewhere"
 )
 
 // BrowserCookieName is the name of the cookie that tells browsers apart.

@@ -60,8 +60,10 @@ type Keeper struct {
 	Sessions store.Sessions
 	// Clients is the same table: whom a session has logged in.
 	Clients store.SessionClients
-	Users   store.Users
-	Now     func() time.Time
+	// Listings is the same table by its index, nil where nobody looks.
+	Listings store.Listings
+	Users    store.Users
+	Now      func() time.Time
 }
 
 // Find returns the session that handle opens and the person in it, read side by

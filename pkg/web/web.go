@@ -50,7 +50,8 @@ func (e Edge) Page(h Handler) http.Handler { return e.run(h, writePageError) }
 func (e Edge) run(h Handler, writeError func(http.ResponseWriter, *http.Request, *oauth.Error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := e.Now()
-		ev := &event{accepted: r.Header.Get("Accept-Language"), query: r.URL}
+		// The Lambda adapter splits a list at its commas.
+		ev := &event{accepted: strings.Join(r.Header.Values("Accept-Language"), ","), query: r.URL}
 		r = r.WithContext(context.WithValue(r.Context(), eventKey{}, ev))
 		r.Body = http.MaxBytesReader(w, r.Body, oauth.MaxBody+1)
 		out := &recorder{ResponseWriter: w, event: ev}

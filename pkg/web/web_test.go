@@ -96,6 +96,56 @@ func TestErrorPageEscapes(t *testing.T) {
 	}
 }
 
+// What is for people is told in their language, what is for developers in English.
+func TestErrorPagesSpeak(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err  error
+		want string
+	}{
+		"a fault of ours":    {errors.New("table on fire"), "<p>Der Server konnte die Anfrage nicht abschließen.</p>"},
+		"busy":               {web.Busy(http.ErrHandlerTimeout, http.ErrHandlerTimeout), "<p>Der Server ist ausgelastet. Versuchen Sie es gleich noch einmal.</p>"},
+		"a developer's":      {oauth.InvalidRequest.Errorf("The client_id is missing."), `<p lang="en">The client_id is missing.</p>`},
+		"a phrase, and more": {oauth.InvalidRequest.Errorf("The server is busy. Try again in a moment. <b>"), `<p lang="en">The server is busy. Try again in a moment. &lt;b&gt;</p>`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodGet, "/x?ui_locales=de", nil)
+			edge(&bytes.Buffer{}).Page(fails(tt.err)).ServeHTTP(w, r)
+			for _, part := range []string{`<html lang="de">`, "<h1>Das hat nicht geklappt</h1>", tt.want} {
+				if !strings.Contains(w.Body.String(), part) {
+					t.Errorf("%s is not in %s", part, w.Body)
+				}
+			}
+			if got := w.Header(); got.Get("Content-Language") != "de" || got.Get("Vary") != "Accept-Language" {
+				t.Errorf("%v", got)
+			}
+		})
+	}
+}
+
+// What a handler has found counts before the URL, and both before the browser's.
+func TestPrefer(t *testing.T) {
+	body := web.NewMarkup("x", `<p>{{say "Log in"}}</p>`)
+	for name, tt := range map[string]struct{ path, preferred, accepted, want string }{
+		"the handler's":          {"/?ui_locales=de", "ja", "fr", "ja"},
+		"the URL's":              {"/?ui_locales=de", "", "fr", "de"},
+		"the browser's":          {"/", "", "fr", "fr"},
+		"none that there is":     {"/?ui_locales=sv", "tlh", "nb", "en"},
+		"a URL that is no query": {"/?%zz", "", "fr", "fr"},
+	} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, tt.path, nil)
+		r.Header.Set("Accept-Language", tt.accepted)
+		edge(&bytes.Buffer{}).Page(func(w http.ResponseWriter, r *http.Request) error {
+			web.Prefer(r.Context(), tt.preferred)
+			return web.WritePage(w, http.StatusOK, web.Page{Title: "Log in", Body: body})
+		}).ServeHTTP(w, r)
+		if got := w.Header().Get("Content-Language"); got != tt.want || !strings.Contains(w.Body.String(), `<html lang="`+tt.want+`">`) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
 func TestAHandlerThatWritesNothingHasAStatus(t *testing.T) {
 	var log bytes.Buffer
 	if w := run(edge(&log).JSON(fails(nil)), http.MethodGet); w.Code != http.StatusNoContent {

@@ -111,6 +111,7 @@ var functions = map[string]function{
 		"GET /.well-known/openid-configuration", "OPTIONS /.well-known/openid-configuration",
 		"GET /.well-known/oauth-authorization-server", "OPTIONS /.well-known/oauth-authorization-server",
 		"GET /.well-known/jwks.json", "OPTIONS /.well-known/jwks.json",
+		"GET /oidc/check_session",
 	}, ""},
 	"DeliverFunction": {"DeliverRole", "DeliverLogGroup", server.Deliver{}, config.Deliver{}, nil, "LogoutQueue"},
 }

@@ -1,4 +1,4 @@
-// Command discovery is the Lambda function of the well-known documents.
+// Command discovery is the Lambda function of the well-known documents, and of the page by which clients see that a login has changed.
 package main
 
 import (

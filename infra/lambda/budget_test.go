@@ -45,6 +45,7 @@ var budgets = map[string]cost{
 	"discovery/jwks_not_modified":          {},
 	"discovery/jwks_post":                  {},
 	"discovery/preflight":                  {},
+	"discovery/check_session":              {},
 
 	"token/client_credentials":      {trips: 1, signs: 1},
 	"token/client_credentials_json": {trips: 1, signs: 1},

@@ -26,6 +26,7 @@ var script = [][2]string{
 	{"discovery/jwks_not_modified"},
 	{"discovery/jwks_post"},
 	{"discovery/preflight"},
+	{"discovery/check_session"},
 
 	{"token/client_credentials", "service"},
 	{"token/client_credentials_json", "json"},

@@ -16,6 +16,9 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+
+	"kmint/pkg/oauth"
+	"kmint/pkg/session"
 )
 
 // A sight is one step as it was seen.
@@ -51,6 +54,8 @@ var kinds = map[string]kind{
 	"code":          {secret: true, fresh: true, check: pattern(`kmint_code\.` + handle)},
 	"session":       {secret: true, fresh: true, check: pattern(`kmint_session\.ZGVtby11c2Vy\.` + handle)},
 	"silent":        {secret: true, check: sameSession},
+	"state_cookie":  {secret: true, fresh: true, check: stateOfSession},
+	"session_state": {secret: true, fresh: true, check: pattern(`[0-9a-f]{64}\.[A-Z2-7]{26}`)},
 	"refresh_token": {secret: true, fresh: true, check: refreshToken},
 	"request":       {secret: true, stable: true, check: carriedRequest},
 	"seal":          {secret: true, check: pattern(handle)},
@@ -125,6 +130,15 @@ func halfHash(of string) func(string, any, sight) error {
 		sum := sha256.Sum256([]byte(beside))
 		return equal(value, any(base64.RawURLEncoding.EncodeToString(sum[:16])))
 	}
+}
+
+// stateOfSession: the cookie for scripts says which session it is, and does not open it.
+func stateOfSession(_ string, value any, s sight) error {
+	handle, ok := s.kept["session"].(string)
+	if !ok {
+		return errors.New("there is no session")
+	}
+	return equal(value, session.State(oauth.Secret(handle)))
 }
 
 // sameSession: the cookie that crosses sites holds what the other one does.

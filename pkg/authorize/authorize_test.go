@@ -30,7 +30,7 @@ func TestALoginYieldsACode(t *testing.T) {
 	if location := a.Header().Get("Location"); a.Code != http.StatusSeeOther || !strings.HasPrefix(location, "https://app.example.com/cb?keep=1&code=") {
 		t.Fatalf("%d to %s", a.Code, location)
 	}
-	if a.query("state") != "st-1" || a.query("iss") != overTLS || len(a.location.Query()) != 4 || a.Body.Len() != 0 {
+	if a.query("state") != "st-1" || a.query("iss") != overTLS || len(a.location.Query()) != 5 || a.Body.Len() != 0 {
 		t.Errorf("answered %s", a.location)
 	}
 	if calls := h.store.took(); calls != "BeginAttempt ClearAttempts Login PutGrant PutSession User" {

@@ -20,6 +20,8 @@ type browser struct {
 	// session is the handle of a login session, silent the same as it comes along from
 	// other sites, key the secret that login forms are sealed for; "" for none.
 	session, silent, key oauth.Secret
+	// state is what scripts of ours see of the session.
+	state string
 }
 
 func readBrowser(r *http.Request, issuer string) browser {
@@ -33,13 +35,17 @@ func readBrowser(r *http.Request, issuer string) browser {
 	if c, err := r.Cookie(session.BrowserCookieName(b.secure)); err == nil {
 		b.key = oauth.Secret(c.Value)
 	}
+	if c, err := r.Cookie(session.StateCookieName(b.secure)); err == nil {
+		b.state = c.Value
+	}
 	return b
 }
 
 // keepSession lets the browser hold a new session as long as it can live, over a
 // restart too, and beside it, where the client has pages on other sites, the cookie by
-// which they hear who is there.
-func (b browser) keepSession(w http.ResponseWriter, t target, p person) {
+// which they hear who is there. It returns the state of the session, which the browser
+// holds from now on.
+func (b browser) keepSession(w http.ResponseWriter, t target, p person) string {
 	handle := b.session
 	if p.handle != "" {
 		handle = p.handle
@@ -50,6 +56,28 @@ func (b browser) keepSession(w http.ResponseWriter, t target, p person) {
 	if wanted && b.secure && handle != "" && handle != b.silent {
 		b.keep(w, session.SilentCookieName, handle, session.Lifetime, http.SameSiteNoneMode)
 	}
+	if handle == "" { // the person was found by the other cookie
+		handle = b.silent
+	}
+	state := session.State(handle)
+	if state != b.state {
+		b.keepState(w, state)
+	}
+	return state
+}
+
+// keepState lets scripts see the state as long as the session can live: in a frame on a
+// page of another site too, but over plain http, where a browser takes no such cookie, and
+// all ports of localhost are one site.
+func (b browser) keepState(w http.ResponseWriter, state string) {
+	sites := http.SameSiteLaxMode
+	if b.secure {
+		sites = http.SameSiteNoneMode
+	}
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where it can be, and for scripts
+		Name: session.StateCookieName(b.secure), Value: state, Path: "/", MaxAge: int(session.Lifetime / time.Second),
+		Secure: b.secure, SameSite: sites,
+	})
 }
 
 // keepKey lets the browser hold its key until it is closed.

@@ -91,6 +91,7 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return busy(err)
 	}
+	t.seen = b.state
 	a, err := e.validate(ctx, t, request)
 	if err != nil {
 		return t.refuse(w, busy(err))
@@ -117,7 +118,7 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return t.refuse(w, busy(err))
 	}
-	b.keepSession(w, t, p)
+	t.seen = b.keepSession(w, t, p)
 	return t.send(w, answer)
 }
 

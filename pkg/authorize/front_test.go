@@ -130,15 +130,15 @@ func TestEachResponseType(t *testing.T) {
 	for _, tt := range []struct {
 		responseType, in, names, calls string
 	}{
-		{"code", "query", "code iss state", "PutGrant Session User"},
-		{"none", "query", "iss state", "Session User"},
-		{"token", "fragment", "access_token expires_in iss scope state token_type", "PutGrant Session Sign User"},
-		{"id_token", "fragment", "id_token iss state", "PutGrant Session Sign User"},
-		{"id_token token", "fragment", "access_token expires_in id_token iss scope state token_type", "PutGrant Session Sign Sign User"},
-		{"token id_token", "fragment", "access_token expires_in id_token iss scope state token_type", "PutGrant Session Sign Sign User"},
-		{"code token", "fragment", "access_token code expires_in iss scope state token_type", "PutGrant Session Sign User"},
-		{"code id_token", "fragment", "code id_token iss state", "PutGrant Session Sign User"},
-		{"id_token code token", "fragment", "access_token code expires_in id_token iss scope state token_type", "PutGrant Session Sign Sign User"},
+		{"code", "query", "code iss session_state state", "PutGrant Session User"},
+		{"none", "query", "iss session_state state", "Session User"},
+		{"token", "fragment", "access_token expires_in iss scope session_state state token_type", "PutGrant Session Sign User"},
+		{"id_token", "fragment", "id_token iss session_state state", "PutGrant Session Sign User"},
+		{"id_token token", "fragment", "access_token expires_in id_token iss scope session_state state token_type", "PutGrant Session Sign Sign User"},
+		{"token id_token", "fragment", "access_token expires_in id_token iss scope session_state state token_type", "PutGrant Session Sign Sign User"},
+		{"code token", "fragment", "access_token code expires_in iss scope session_state state token_type", "PutGrant Session Sign User"},
+		{"code id_token", "fragment", "code id_token iss session_state state", "PutGrant Session Sign User"},
+		{"id_token code token", "fragment", "access_token code expires_in id_token iss scope session_state state token_type", "PutGrant Session Sign Sign User"},
 	} {
 		t.Run(tt.responseType, func(t *testing.T) {
 			h, v := newFront(t)
@@ -285,7 +285,7 @@ func TestFrontFaults(t *testing.T) {
 		h.store.fail = map[string]error{tt.call: tt.err}
 		a := v.get(forFront("code id_token token"))
 		in, p := a.parameters()
-		if in != "fragment" || p.Get("error") != string(tt.want) || names(p) != "error error_description iss state" {
+		if in != "fragment" || p.Get("error") != string(tt.want) || names(p) != "error error_description iss session_state state" {
 			t.Errorf("%s: %d in the %s: %v", tt.call, a.Code, in, p)
 		}
 		if signed := strings.Contains(h.store.took(), "Sign"); signed != tt.signs {

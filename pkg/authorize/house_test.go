@@ -347,7 +347,9 @@ func (v *visitor) logInto(clients ...string) store.Session {
 	if err := v.store.Store.PutSession(v.Context(), s); err != nil {
 		v.Fatal(err)
 	}
-	v.cookies[session.CookieName(strings.HasPrefix(v.issuer, "https:"))] = handle.Reveal()
+	secure := strings.HasPrefix(v.issuer, "https:")
+	v.cookies[session.CookieName(secure)] = handle.Reveal()
+	v.cookies[session.StateCookieName(secure)] = session.State(handle)
 	return s
 }
 

@@ -435,10 +435,12 @@ func TestCookies(t *testing.T) {
 		overTLS: {
 			"__Host-kmint_login":   "Path=/; HttpOnly; Secure; SameSite=Lax",
 			"__Host-kmint_session": "Path=/; Max-Age=604800; HttpOnly; Secure; SameSite=Lax",
+			"__Host-kmint_state":   "Path=/; Max-Age=604800; Secure; SameSite=None",
 		},
 		plain: {
 			"kmint_login":   "Path=/; HttpOnly; SameSite=Lax",
 			"kmint_session": "Path=/; Max-Age=604800; HttpOnly; SameSite=Lax",
+			"kmint_state":   "Path=/; Max-Age=604800; SameSite=Lax",
 		},
 	} {
 		h := newHouse(t, issuer)

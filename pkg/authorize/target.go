@@ -10,8 +10,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"kmint/pkg/oauth"
+	"kmint/pkg/session"
 	"kmint/pkg/store"
 	"kmint/pkg/web"
 )
@@ -24,6 +27,10 @@ type target struct {
 	// named says that the request gave the redirect URI.
 	named bool
 	state string
+	// openid says that the answer is one of OpenID Connect, and seen is the state of the
+	// session that the browser holds once it has it.
+	openid bool
+	seen   string
 	// issuer is the iss of the answer (RFC 9207).
 	issuer string
 	// asked is what was understood of the response_type, and mode how the answer goes.
@@ -69,6 +76,7 @@ func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (t
 		redirectURI: r.Get("redirect_uri"),
 		named:       r.Get("redirect_uri") != "",
 		state:       r.Get("state"),
+		openid:      slices.Contains(strings.Fields(r.Get("scope")), oauth.OpenID),
 		issuer:      issuer,
 		status:      http.StatusFound,
 	}
@@ -97,7 +105,7 @@ func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (t
 	return t, r, nil
 }
 
-// send answers with the parameters, and with state and iss.
+// send answers with the parameters, and with state, iss and session_state.
 func (t target) send(w http.ResponseWriter, parameters url.Values) error {
 	// RFC 6749 §4.1.2: "REQUIRED if the "state" parameter was present in the
 	// client authorization request. The exact value received from the client."
@@ -107,6 +115,12 @@ func (t target) send(w http.ResponseWriter, parameters url.Values) error {
 	// RFC 9207 §2: "the authorization server MUST include the issuer identifier",
 	// in errors too.
 	parameters.Set("iss", t.issuer)
+	// OpenID Connect Session Management 1.0 §2: "it MUST also return the Session State
+	// as an additional session_state parameter in the Authentication Response and SHOULD
+	// also return the Session State [...] in the Authentication Error Response."
+	if t.openid {
+		parameters.Set("session_state", session.SessionState(t.client.ID, t.redirectURI, t.seen))
+	}
 	return t.mode.send(w, t, parameters)
 }
 

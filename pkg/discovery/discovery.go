@@ -34,7 +34,9 @@ type Metadata struct {
 	RevocationEndpoint    string `json:"revocation_endpoint"`
 	IntrospectionEndpoint string `json:"introspection_endpoint"`
 	// EndSessionEndpoint is from OpenID Connect RP-Initiated Logout 1.0 §2.1.
-	EndSessionEndpoint     string   `json:"end_session_endpoint"`
+	EndSessionEndpoint string `json:"end_session_endpoint"`
+	// CheckSessionIframe is from OpenID Connect Session Management 1.0 §3.3.
+	CheckSessionIframe     string   `json:"check_session_iframe"`
 	JWKSURI                string   `json:"jwks_uri"`
 	ScopesSupported        []string `json:"scopes_supported"`
 	ResponseTypesSupported []string `json:"response_types_supported"`
@@ -92,6 +94,8 @@ type Endpoint struct {
 	RevokePath     string
 	IntrospectPath string
 	LogoutPath     string
+	// CheckSessionPath is that of the page for clients' frames.
+	CheckSessionPath string
 	// ResponseTypes and ResponseModes are those of the authorization endpoint.
 	ResponseTypes []string
 	ResponseModes []string
@@ -125,6 +129,7 @@ func (e Endpoint) Metadata(w http.ResponseWriter, r *http.Request) error {
 		RevocationEndpoint:     oauth.Endpoint(issuer, e.RevokePath),
 		IntrospectionEndpoint:  oauth.Endpoint(issuer, e.IntrospectPath),
 		EndSessionEndpoint:     oauth.Endpoint(issuer, e.LogoutPath),
+		CheckSessionIframe:     oauth.Endpoint(issuer, e.CheckSessionPath),
 		JWKSURI:                oauth.Endpoint(issuer, "/.well-known/jwks.json"),
 		ScopesSupported:        append(oauth.IdentityScope(), oauth.OfflineAccess, oauth.OnlineAccess),
 		ResponseTypesSupported: e.ResponseTypes,

@@ -18,8 +18,8 @@ type browser struct {
 	// for; "" for none.
 	session, key oauth.Secret
 	// silent says that the session's other cookie is there, which comes along from
-	// other sites. It ends nothing.
-	silent bool
+	// other sites, and state that the one is that scripts read. They end nothing.
+	silent, state bool
 }
 
 func readBrowser(r *http.Request, issuer string) browser {
@@ -30,20 +30,27 @@ func readBrowser(r *http.Request, issuer string) browser {
 	if _, err := r.Cookie(session.SilentCookieName); err == nil {
 		b.silent = true
 	}
+	if _, err := r.Cookie(session.StateCookieName(b.secure)); err == nil {
+		b.state = true
+	}
 	if c, err := r.Cookie(session.BrowserCookieName(b.secure)); err == nil {
 		b.key = oauth.Secret(c.Value)
 	}
 	return b
 }
 
-// leave takes the session's cookies. The browser's key stays: other tabs may show
-// forms that are sealed for it.
+// leave takes the session's cookies, by one of which clients see that it has ended. The
+// browser's key stays: other tabs may show forms that are sealed for it.
 func (b browser) leave(w http.ResponseWriter) {
 	if b.session != "" {
 		b.set(w, session.CookieName(b.secure), "", -1, http.SameSiteLaxMode)
 	}
 	if b.silent && b.secure {
 		b.set(w, session.SilentCookieName, "", -1, http.SameSiteNoneMode)
+	}
+	if b.state {
+		sites := map[bool]http.SameSite{true: http.SameSiteNoneMode, false: http.SameSiteLaxMode}[b.secure]
+		b.set(w, session.StateCookieName(b.secure), "", -1, sites)
 	}
 }
 

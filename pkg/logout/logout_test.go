@@ -328,11 +328,12 @@ func TestPostFromTheClient(t *testing.T) {
 	}
 }
 
-// The cookie that comes along from other sites ends nothing, and goes with the session.
+// The cookies that come along from other sites end nothing, and go with the session.
 func TestSilentCookie(t *testing.T) {
 	h := newHouse(t)
 	v := h.logIn("web")
 	v.cookies[session.SilentCookieName] = v.cookies[cookie]
+	v.cookies[session.StateCookieName(true)] = session.State(oauth.Secret(v.cookies[cookie]))
 	delete(v.cookies, cookie)
 	hint := v.hint("web")
 	if w := v.get("/oidc/logout", words("id_token_hint", hint, "post_logout_redirect_uri", bye)); w.Code != http.StatusFound || v.ended() {
@@ -340,6 +341,7 @@ func TestSilentCookie(t *testing.T) {
 	}
 	v = h.logIn("web")
 	v.cookies[session.SilentCookieName] = v.cookies[cookie]
+	v.cookies[session.StateCookieName(true)] = "state"
 	v.get("/oidc/logout", words("id_token_hint", v.hint("web")))
 	if len(v.cookies) > 0 || !v.ended() {
 		t.Errorf("left: %v", v.cookies)

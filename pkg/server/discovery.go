@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kmint/pkg/authorize"
+	"kmint/pkg/checksession"
 	"kmint/pkg/clientauth"
 	"kmint/pkg/discovery"
 	"kmint/pkg/dpop"
@@ -32,7 +33,7 @@ type Discovery struct {
 	Log *slog.Logger
 }
 
-// Handler serves the well-known documents.
+// Handler serves the well-known documents, and the page that clients show in a frame.
 func (f Discovery) Handler() http.Handler {
 	cache := store.NewCache(nil, nil, nil, f.Issuers, f.Registry, f.Now)
 	grantTypes := GrantTypes()
@@ -43,7 +44,7 @@ func (f Discovery) Handler() http.Handler {
 		Issuers:    named{cache, f.Issuer},
 		Keys:       &keys.Ring{Registry: cache},
 		TokenPath:  f.TokenPath,
-		RevokePath: revokePath, IntrospectPath: introspectPath, LogoutPath: logout.Path,
+		RevokePath: revokePath, IntrospectPath: introspectPath, LogoutPath: logout.Path, CheckSessionPath: checksession.Path,
 		ResponseTypes: authorize.ResponseTypes(f.AuthorizeSigns), ResponseModes: authorize.ResponseModes(),
 		RequestAlgorithms: authorize.RequestAlgorithms(),
 		GrantTypes:        grantTypes, AuthMethods: clientauth.Methods(), AuthAlgorithms: clientauth.Algorithms(),
@@ -58,6 +59,7 @@ func (f Discovery) Handler() http.Handler {
 	} {
 		mux[path] = edge.JSON(web.Preflight(web.Methods(serve, http.MethodGet), "GET, OPTIONS"))
 	}
+	mux[checksession.Path] = edge.Page(web.Methods(checksession.Serve, http.MethodGet))
 	mux[other] = edge.JSON(notFound)
 	return mux
 }

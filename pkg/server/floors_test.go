@@ -18,7 +18,7 @@ import (
 //	               |                       |
 //	floor 5     server <-------------------'                      + config; one func per function, no adapter
 //	               |
-//	floor 4     grant   authorize   logout   userinfo   discovery   revoke   introspect    (only these and web write answers)
+//	floor 4     grant   authorize   logout   checksession   userinfo   discovery   revoke   introspect    (only these and web write answers)
 //	               |
 //	floor 3     clientauth  dpop  once  policy  login  session  consent  token    keys  seed    dynamo  bolt
 //	               '---------'-----'------.-------'-------'--------'-----'-------'-----'
@@ -57,22 +57,23 @@ var floors = map[string]string{
 	"dynamo":     "oauth store",
 	"bolt":       "oauth store",
 
-	"grant":      "oauth store jwt web trust clientauth dpop policy login token once",
-	"authorize":  "oauth store jwt web words trust policy login session consent token",
-	"logout":     "oauth store jwt web words session token",
-	"userinfo":   "oauth store jwt web dpop policy token once",
-	"discovery":  "oauth store web words token",
-	"revoke":     "oauth store jwt web clientauth token once",
-	"introspect": "oauth store jwt web clientauth policy token once",
+	"grant":        "oauth store jwt web trust clientauth dpop policy login token once",
+	"authorize":    "oauth store jwt web words trust policy login session consent token",
+	"logout":       "oauth store jwt web words session token",
+	"checksession": "session",
+	"userinfo":     "oauth store jwt web dpop policy token once",
+	"discovery":    "oauth store web words token",
+	"revoke":       "oauth store jwt web clientauth token once",
+	"introspect":   "oauth store jwt web clientauth policy token once",
 
-	"server": "oauth store jwt web words fetch trust clientauth dpop policy login session consent token keys grant authorize logout userinfo discovery revoke introspect",
+	"server": "oauth store jwt web words fetch trust clientauth dpop policy login session consent token keys grant authorize logout checksession userinfo discovery revoke introspect",
 }
 
 // Packages of tests stand beside what they test.
 var testOnly = []string{"store/storetest", "store/storetest/history"}
 
 // Only these see HTTP: those that write answers, and those that pass them on.
-var writers = []string{"web", "gateway", "verify", "grant", "authorize", "logout", "userinfo", "discovery", "revoke", "introspect", "server"}
+var writers = []string{"web", "gateway", "verify", "grant", "authorize", "logout", "checksession", "userinfo", "discovery", "revoke", "introspect", "server"}
 
 func TestArrowsGoDown(t *testing.T) {
 	found := map[string]bool{}

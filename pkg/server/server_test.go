@@ -103,9 +103,12 @@ func build(t *testing.T) http.Handler {
 		Clients: db, Settings: db, Issuers: db, Registry: db, Users: db, Sessions: db, Grants: db, Uses: db, Revoked: db, Opaque: db,
 		MAC: local, Now: time.Now, Log: log,
 	}.Handler())
-	mux.Handle("/.well-known/", server.Discovery{
+	discovery := server.Discovery{
 		Issuer: issuer, TokenPath: "/own/path", AuthorizeSigns: true, Issuers: db, Registry: db, Now: time.Now, Log: log,
-	}.Handler())
+	}.Handler()
+	for _, path := range []string{"/.well-known/", "/oidc/check_session"} {
+		mux.Handle(path, discovery)
+	}
 	return mux
 }
 

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log"
 	"time"
 
@@ -20,20 +21,17 @@ import (
 var version string // stamped by the build
 
 func main() {
-	env, err := config.Read[config.Authorize]()
-	if err != nil {
-		log.Fatal(err)
-	}
+	env, wrong := config.Read[config.Authorize]()
 	sdk, err := awsconfig.LoadDefaultConfig(context.Background())
-	if err != nil {
+	if err := errors.Join(wrong, err); err != nil {
 		log.Fatal(err)
 	}
 	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable, UsersTable: env.UsersTable, GrantsTable: env.GrantsTable}
 	key := kms.NewClient(sdk)
 	authorize := server.Authorize{
-		Issuer: env.Issuer, Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db,
-		Sessions: db, Joined: db, Consents: db, Codes: db, Opaque: db, Documents: db, Now: time.Now, Log: env.Logger(version),
-		MAC: &kms.MAC{Client: key, Key: env.MACKey}, Queue: sqs.Queue{Client: sqs.NewClient(sdk), URL: env.LogoutQueue},
+		Issuer: env.Issuer, Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db,
+		Joined: db, Listings: db, Ended: db, Consents: db, Codes: db, Opaque: db, Documents: db, MAC: &kms.MAC{Client: key, Key: env.MACKey},
+		Queue: sqs.Queue{Client: sqs.NewClient(sdk), URL: env.LogoutQueue}, Now: time.Now, Log: env.Logger(version),
 	}
 	if env.Signs {
 		authorize.PrivateKey = kms.Signer{Client: key}

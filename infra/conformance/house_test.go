@@ -149,7 +149,7 @@ func build(t *testing.T, log io.Writer) house {
 	}.Handler())
 	mux.Handle("/", server.Authorize{
 		Issuer:  issuer,
-		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Joined: db, Consents: db, Codes: db,
+		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Joined: db, Listings: db, Ended: db, Consents: db, Codes: db,
 		Opaque: db, Documents: db, MAC: local, PrivateKey: local, Queue: back, Now: now.now, Log: logger,
 	}.Handler())
 	mux.Handle("/userinfo", server.Userinfo{

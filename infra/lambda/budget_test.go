@@ -313,7 +313,7 @@ func (r *rig) handlers(m *meter) (map[string]gateway.Function, *bytes.Buffer) {
 			PrivateKey: kms.Signer{Client: keys}, Now: time.Now, Log: log,
 		}.Handler()),
 		"authorize": gateway.Proxy(server.Authorize{
-			Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Joined: db, Consents: db, Codes: db,
+			Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Joined: db, Listings: db, Ended: db, Consents: db, Codes: db,
 			Opaque: db, Documents: db, MAC: &kms.MAC{Client: keys, Key: r.macKey}, PrivateKey: kms.Signer{Client: keys}, Now: time.Now, Log: log,
 		}.Handler()),
 		"userinfo": gateway.Proxy(server.Userinfo{

@@ -20,12 +20,14 @@ type browser struct {
 	// session is the handle of a login session, silent the same as it comes along from
 	// other sites, key the secret that login forms are sealed for; "" for none.
 	session, silent, key oauth.Secret
+	// device is the kind of browser, as package session has it.
+	device string
 	// state is what scripts of ours see of the session.
 	state string
 }
 
 func readBrowser(r *http.Request, issuer string) browser {
-	b := browser{secure: strings.HasPrefix(issuer, "https:")}
+	b := browser{secure: strings.HasPrefix(issuer, "https:"), device: session.Device(r.UserAgent())}
 	if c, err := r.Cookie(session.CookieName(b.secure)); err == nil {
 		b.session = oauth.Secret(c.Value)
 	}

@@ -283,6 +283,7 @@ func TestWithdrawal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t, overTLS)
 			h.allowed("openid", "email")
+			held := []string{h.holds("third", "u1"), h.holds("web", "u1"), h.holds("third", "u2")}
 			v := h.visitor()
 			v.logIn()
 			h.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -304,6 +305,62 @@ func TestWithdrawal(t *testing.T) {
 			all, err := h.store.Consents(t.Context(), "u1")
 			if a.Code != tt.want || err != nil || (len(all) == 0) != (tt.want == http.StatusSeeOther) {
 				t.Errorf("%d, left %v, %v", a.Code, all, err)
+			}
+			// What the client holds for the person ends with it, and nothing else.
+			for i, id := range held {
+				g, err := h.store.Grant(t.Context(), id)
+				if err != nil || g.Revoked.IsZero() == (i == 0 && tt.want == http.StatusSeeOther) {
+					t.Errorf("of %s for %s, revoked at %s, %v", g.ClientID, g.Subject, g.Revoked, err)
+				}
+			}
+		})
+	}
+}
+
+// holds writes a grant with a refresh token that a client keeps while its person is away.
+func (h *house) holds(clientID, subject string) (id string) {
+	h.Helper()
+	g := store.Grant{
+		ID: oauth.NewID(), ClientID: clientID, Subject: subject, Created: h.now, Spent: h.now,
+		Family: "f", Current: "c", IdleExpires: h.now.Add(time.Hour), End: h.now.Add(time.Hour), Kept: h.now.Add(time.Hour),
+	}
+	if err := h.store.Store.PutGrant(h.Context(), g); err != nil {
+		h.Fatal(err)
+	}
+	return g.ID
+}
+
+// A withdrawal that is half done can be done again by the same form.
+func TestWithdrawalWhereTheStoreFails(t *testing.T) {
+	for _, call := range []string{"GrantsOf", "RevokeGrant", "DeleteConsent"} {
+		t.Run(call, func(t *testing.T) {
+			h := newHouse(t, overTLS)
+			h.allowed("openid")
+			id := h.holds("third", "u1")
+			v := h.visitor()
+			v.logIn()
+			h.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if err := h.endpoint.ServeConsents(w, r); err != nil {
+					http.Error(w, err.Error(), oauth.AsError(err).Status())
+				}
+			})
+			v.send(httptest.NewRequest(http.MethodGet, "/consents", nil))
+			form := with(v.form, "client", "third")
+			for i, want := range []int{http.StatusServiceUnavailable, http.StatusSeeOther} {
+				h.store.fail = map[string]error{}
+				if i == 0 {
+					h.store.fail[call] = store.ErrBusy
+				}
+				r := httptest.NewRequest(http.MethodPost, "/consents", strings.NewReader(form.Encode()))
+				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				a := v.send(r)
+				all, err := h.store.Consents(t.Context(), "u1")
+				if a.Code != want || err != nil || (all["third"] != nil) != (i == 0) {
+					t.Errorf("%d, left %v, %v", a.Code, all, err)
+				}
+			}
+			if g, err := h.store.Grant(t.Context(), id); err != nil || g.Revoked.IsZero() {
+				t.Errorf("it goes on: %v, %v", g, err)
 			}
 		})
 	}

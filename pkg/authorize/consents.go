@@ -58,8 +58,7 @@ type given struct {
 }
 
 // ServeConsents shows the person who is logged in what they have allowed, and
-// withdraws what its form names. It ends no grant: none is found by person and client,
-// and the page says so.
+// withdraws what its form names, and with it all that the client holds for them.
 func (e Endpoint) ServeConsents(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	request, err := oauth.ReadRequest(r)

@@ -177,5 +177,6 @@ func (e Endpoint) logIn(ctx context.Context, a ask, b browser, f *form) (person,
 		return person{}, oauth.LoginRequired.Errorf("Somebody else has logged in than the request names.")
 	}
 	s, handle := e.Sessions.New(u.Subject)
+	s.Device = b.device
 	return person{user: u, session: s, handle: handle, old: b.session}, nil
 }

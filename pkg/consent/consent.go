@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 	"kmint/pkg/words"
@@ -152,6 +154,9 @@ func Since(c store.Consent) time.Time {
 // A Keeper remembers consents.
 type Keeper struct {
 	Consents store.Consents
+	// Listings and Grants are for Withdraw.
+	Listings store.Listings
+	Grants   store.GrantEnder
 	Now      func() time.Time
 }
 
@@ -186,9 +191,47 @@ func (k Keeper) Of(ctx context.Context, subject string) (map[string]store.Consen
 	return all, wrap(err)
 }
 
-// Withdraw makes the client be asked about again.
+// atOnce is how many grants are ended side by side.
+const atOnce = 8
+
+// Withdraw ends every grant that the client holds for the person, each by one write, and
+// makes the client be asked about again. The record goes after the grants: where it is
+// still there the person can withdraw once more what was half done. What the client got
+// in between is ended after that, as far as the index, which lags, knows of it already.
 func (k Keeper) Withdraw(ctx context.Context, subject, clientID string) error {
-	return wrap(k.Consents.DeleteConsent(ctx, subject, clientID))
+	err := k.endGrants(ctx, subject, clientID)
+	if err == nil {
+		err = k.Consents.DeleteConsent(ctx, subject, clientID)
+	}
+	if err == nil {
+		err = k.endGrants(ctx, subject, clientID)
+	}
+	return wrap(err)
+}
+
+func (k Keeper) endGrants(ctx context.Context, subject, clientID string) error {
+	for from := ""; ; {
+		ids, next, err := k.Listings.GrantsOf(ctx, subject, clientID, from)
+		if err != nil {
+			return err
+		}
+		work, workCtx := errgroup.WithContext(ctx)
+		work.SetLimit(atOnce)
+		for _, id := range ids {
+			work.Go(func() error {
+				err := k.Grants.RevokeGrant(workCtx, store.Revocation{GrantID: id, ClientID: clientID, Subject: subject, Now: k.Now()})
+				// The index was wrong: it is gone, or never was this person's or client's.
+				if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrOtherClient) {
+					return nil
+				}
+				return err
+			})
+		}
+		if err := work.Wait(); err != nil || next == "" {
+			return err
+		}
+		from = next
+	}
 }
 
 func wrap(err error) error {

@@ -103,7 +103,7 @@ func TestKeeper(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	now := time.UnixMilli(1_800_000_000_000)
-	k := consent.Keeper{Consents: db, Now: func() time.Time { return now }}
+	k := consent.Keeper{Consents: db, Listings: db, Grants: db, Now: func() time.Time { return now }}
 	of := func() store.Consent {
 		t.Helper()
 		all, err := k.Of(t.Context(), "ada")
@@ -147,4 +147,133 @@ type changing struct{ *bolt.Store }
 
 func (changing) PutConsent(context.Context, string, string, store.Consent, store.Consent) error {
 	return store.ErrConflict
+}
+
+// holding are grants that clients hold for people, as they stand in the store.
+func holding(t *testing.T, db *bolt.Store, now time.Time, subject, clientID string, many int) (ids []string) {
+	t.Helper()
+	for i := range many {
+		g := store.Grant{
+			ID: oauth.NewID(), Subject: subject, ClientID: clientID, Online: i%2 == 0,
+			Created: now, CodeExpires: now.Add(time.Minute), End: now.Add(time.Hour), Kept: now.Add(2 * time.Hour),
+		}
+		if i%3 > 0 { // a refresh token hangs on it
+			g.Spent, g.Family, g.Current, g.IdleExpires = now, oauth.DigestOf(g.ID), oauth.DigestOf("x"+g.ID), g.End
+		}
+		if err := db.PutGrant(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, g.ID)
+	}
+	return ids
+}
+
+// A faulty store fails the calls that it is told to, from a number on; lying names
+// grants that are not the client's.
+type faulty struct {
+	*bolt.Store
+	fail    string
+	after   int
+	calls   int
+	lying   []string
+	between func()
+}
+
+var errFault = errors.New("it is broken")
+
+func (f *faulty) note(call string) error {
+	if f.fail != call {
+		return nil
+	}
+	if f.calls++; f.calls > f.after {
+		return errFault
+	}
+	return nil
+}
+
+func (f *faulty) GrantsOf(ctx context.Context, subject, clientID, from string) ([]string, string, error) {
+	if err := f.note("GrantsOf"); err != nil {
+		return nil, "", err
+	}
+	ids, next, err := f.Store.GrantsOf(ctx, subject, clientID, from)
+	return append(ids, f.lying...), next, err
+}
+
+func (f *faulty) DeleteConsent(ctx context.Context, subject, clientID string) error {
+	if err := f.note("DeleteConsent"); err != nil {
+		return err
+	}
+	if f.between != nil {
+		f.between()
+	}
+	return f.Store.DeleteConsent(ctx, subject, clientID)
+}
+
+// Whatever the client holds for the person ends, nothing else does, and what was half
+// done is done the next time.
+func TestWithdrawalEndsGrants(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fail  string
+		after int
+		// left says that the person can still withdraw it.
+		left bool
+	}{
+		"as it should be":              {"", 0, false},
+		"the list fails":               {"GrantsOf", 0, true},
+		"its second page fails":        {"GrantsOf", 1, true},
+		"the record cannot be deleted": {"DeleteConsent", 0, true},
+		"the list fails the last time": {"GrantsOf", 2, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db, err := bolt.Open(filepath.Join(t.TempDir(), "db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = db.Close() })
+			now := time.Now().Truncate(time.Millisecond)
+			const many = store.PageSize + 4
+			theirs := holding(t, db, now, "ada", "app", many)
+			var others []string
+			for _, of := range [][2]string{{"ada", "other"}, {"eve", "app"}, {"", "app"}} {
+				others = append(others, holding(t, db, now, of[0], of[1], 2)...)
+			}
+			f := &faulty{Store: db, fail: tt.fail, after: tt.after, lying: append([]string{oauth.NewID()}, others...)}
+			f.between = func() { theirs = append(theirs, holding(t, db, now, "ada", "app", 1)...) }
+			k := consent.Keeper{Consents: f, Listings: f, Grants: db, Now: func() time.Time { return now }}
+			if err := k.Allow(t.Context(), "ada", "app", nil, []string{"openid"}); err != nil {
+				t.Fatal(err)
+			}
+			revoked := func(ids []string) (n int) {
+				t.Helper()
+				for _, id := range ids {
+					g, err := db.Grant(t.Context(), id)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if !g.Revoked.IsZero() {
+						n++
+					}
+				}
+				return n
+			}
+			err = k.Withdraw(t.Context(), "ada", "app")
+			all, readErr := k.Of(t.Context(), "ada")
+			if readErr != nil || errors.Is(err, errFault) != (tt.fail != "") || (all["app"] != nil) != tt.left {
+				t.Fatalf("%v, left %v, %v", err, all, readErr)
+			}
+			f.fail, f.between = "", nil
+			if err := k.Withdraw(t.Context(), "ada", "app"); err != nil {
+				t.Errorf("again: %v", err)
+			}
+			if all, err := k.Of(t.Context(), "ada"); err != nil || all["app"] != nil {
+				t.Errorf("left %v, %v", all, err)
+			}
+			if n := revoked(theirs); n != len(theirs) {
+				t.Errorf("%d of %d ended", n, len(theirs))
+			}
+			if n := revoked(others); n > 0 {
+				t.Errorf("%d of others ended", n)
+			}
+		})
+	}
 }

@@ -55,7 +55,7 @@ func TestBeforeTheImport(t *testing.T) {
 // be outside the edge, and make a browser post a password again.
 func TestPathsAreWhole(t *testing.T) {
 	db, log := empty(t), slog.New(slog.NewTextHandler(io.Discard, nil))
-	f := server.Authorize{Issuer: issuer, Clients: db, APIs: db, Settings: db, Issuers: db, Users: db, Logins: db, Attempts: db, Sessions: db, Joined: db, Consents: db, Codes: db, Registry: db, Now: time.Now, Log: log}.Handler()
+	f := server.Authorize{Issuer: issuer, Clients: db, APIs: db, Settings: db, Issuers: db, Users: db, Logins: db, Attempts: db, Sessions: db, Joined: db, Listings: db, Ended: db, Consents: db, Codes: db, Registry: db, Now: time.Now, Log: log}.Handler()
 	for _, path := range []string{"//authorize", "/x/../authorize", "/authorize/", "/other"} {
 		w := ask(f, http.MethodPost, path)
 		if w.Code != http.StatusNotFound || w.Header().Get("Location") != "" || w.Header().Get("Cache-Control") != "no-store" {

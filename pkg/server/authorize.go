@@ -36,6 +36,8 @@ type Authorize struct {
 	Attempts  store.Attempts
 	Sessions  store.Sessions
 	Joined    store.SessionClients
+	Listings  store.Listings
+	Ended     store.GrantEnder
 	Consents  store.Consents
 	Codes     store.Codes
 	Opaque    store.OpaqueTokens
@@ -55,7 +57,7 @@ func (f Authorize) Handler() http.Handler {
 	cache := store.NewCache(f.Clients, f.APIs, f.Settings, f.Issuers, f.Registry, f.Now)
 	issuers := named{cache, f.Issuer}
 	ring := &keys.Ring{Registry: cache, Private: f.PrivateKey}
-	sessions := session.Keeper{Sessions: f.Sessions, Clients: f.Joined, Users: f.Users, Now: f.Now}
+	sessions := session.Keeper{Sessions: f.Sessions, Clients: f.Joined, Listings: f.Listings, Users: f.Users, Now: f.Now}
 	endpoint := authorize.Endpoint{
 		Issuers:  issuers,
 		Settings: cache,
@@ -65,7 +67,7 @@ func (f Authorize) Handler() http.Handler {
 		Codes:    f.Codes,
 		Login:    login.Authenticator{Logins: f.Logins, Users: f.Users, Attempts: f.Attempts, Now: f.Now},
 		Sessions: sessions,
-		Consents: consent.Keeper{Consents: f.Consents, Now: f.Now},
+		Consents: consent.Keeper{Consents: f.Consents, Listings: f.Listings, Grants: f.Ended, Now: f.Now},
 		Seal:     session.Sealer{MAC: f.MAC, Now: f.Now},
 		Trust: &trust.Verifier{
 			Documents: &fetch.Fetcher{Cache: f.Documents, AllowLoopback: f.AllowLoopback, Now: f.Now},
@@ -83,6 +85,7 @@ func (f Authorize) Handler() http.Handler {
 	mux := routes{}
 	mux["/authorize"] = edge.Page(web.Methods(endpoint.Serve, http.MethodGet, http.MethodPost))
 	mux[authorize.ConsentsPath] = edge.Page(web.Methods(endpoint.ServeConsents, http.MethodGet, http.MethodPost))
+	mux[logout.SessionsPath] = edge.Page(web.Methods(end.ServeSessions, http.MethodGet, http.MethodPost))
 	mux[logout.Path] = edge.Page(web.Methods(end.Serve, http.MethodGet, http.MethodPost))
 	mux[logout.Auth0Path] = edge.Page(web.Methods(end.ServeAuth0, http.MethodGet))
 	mux[other] = edge.Page(notFound)

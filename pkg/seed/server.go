@@ -21,6 +21,7 @@ func (p *Problems) settings(o *object) store.Settings {
 	}
 	o.objects("trusted_issuers", func(o *object) { s.TrustedIssuers = append(s.TrustedIssuers, o.trustedIssuer()) })
 	o.objects("claims", func(o *object) { s.Claims = append(s.Claims, o.claimRule()) })
+	s.Brand = o.brand()
 	o.rest()
 	p.issuersTogether(o.at("trusted_issuers"), s.TrustedIssuers)
 	names := map[string]bool{}

@@ -81,7 +81,7 @@ func (f Authorize) Handler() http.Handler {
 		Issuers: issuers, Keys: ring, Clients: cache, Sessions: sessions, Queue: f.Queue, Now: f.Now,
 		Seal: session.Sealer{Purpose: session.Logout, MAC: f.MAC, Now: f.Now},
 	}
-	edge := newEdge(f.Issuer, f.Now, f.Log)
+	edge := branded(newEdge(f.Issuer, f.Now, f.Log), cache)
 	mux := routes{}
 	mux["/authorize"] = edge.Page(web.Methods(endpoint.Serve, http.MethodGet, http.MethodPost))
 	mux[authorize.ConsentsPath] = edge.Page(web.Methods(endpoint.ServeConsents, http.MethodGet, http.MethodPost))

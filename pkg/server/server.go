@@ -42,6 +42,18 @@ func newEdge(issuer string, now func() time.Time, log *slog.Logger) web.Edge {
 	return web.Edge{Log: log, Now: now, Secure: !strings.HasPrefix(issuer, "http:") && !local}
 }
 
+// branded lets the pages look as the settings say.
+func branded(edge web.Edge, settings store.ServerSettings) web.Edge {
+	edge.Brand = func(ctx context.Context) (web.Brand, error) {
+		s, err := settings.Settings(ctx)
+		return web.Brand{
+			Name: s.Brand.Name, Logo: web.URL(s.Brand.Logo), LogoDark: web.URL(s.Brand.LogoDark),
+			Accent: s.Brand.Accent, AccentDark: s.Brand.AccentDark,
+		}, err
+	}
+	return edge
+}
+
 // routes serves whole paths. http.ServeMux would answer a path like //authorize by
 // a redirect of its own that makes a browser post a password again.
 type routes map[string]http.Handler

@@ -213,6 +213,21 @@ type Settings struct {
 	Claims []ClaimRule `json:"claims,omitempty"`
 	// NotBefore ends all grants and sessions of logins before it; zero for none.
 	NotBefore time.Time `json:"not_before,omitzero"`
+	// Brand is whose pages people see; the zero value for nobody's.
+	Brand Brand `json:"brand,omitzero"`
+}
+
+// A Brand is how pages look.
+type Brand struct {
+	Name string `json:"name"`
+	// Logo is the https URL of a picture, and LogoDark that of one on a dark ground; ""
+	// for none.
+	Logo     string `json:"logo_uri,omitempty"`
+	LogoDark string `json:"logo_dark_uri,omitempty"`
+	// Accent is the colour of buttons and links, as #rrggbb, and AccentDark that on a
+	// dark ground; "" for ours.
+	Accent     string `json:"accent_color,omitempty"`
+	AccentDark string `json:"accent_dark_color,omitempty"`
 }
 
 // A TrustedIssuer is a foreign issuer.

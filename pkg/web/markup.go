@@ -92,7 +92,7 @@ func known(list *parse.ListNode) error {
 var (
 	// opened is an attribute whose value has begun, with or without a quote.
 	opened  = regexp.MustCompile(`([a-zA-Z-]+)=(["']?)([^"'<>]*)$`)
-	address = []string{"href", "src", "action", "formaction"}
+	address = []string{"href", "src", "srcset", "action", "formaction"}
 )
 
 // A place is where a field stands.

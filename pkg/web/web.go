@@ -38,6 +38,9 @@ type Edge struct {
 	Now func() time.Time
 	// Secure says that the issuer is https: browsers are told to stay there.
 	Secure bool
+	// Brand says how pages look, and is asked when there is one; nil for our own way.
+	// An error is logged, and the page looks our own way.
+	Brand func(context.Context) (Brand, error)
 }
 
 // JSON runs a handler whose errors are the JSON of RFC 6749 §5.2.
@@ -53,6 +56,9 @@ func (e Edge) run(h Handler, writeError func(http.ResponseWriter, *http.Request,
 		// The Lambda adapter splits a list at its commas.
 		ev := &event{accepted: strings.Join(r.Header.Values("Accept-Language"), ","), query: r.URL}
 		r = r.WithContext(context.WithValue(r.Context(), eventKey{}, ev))
+		if e.Brand != nil {
+			ev.brand = func() (Brand, error) { return e.Brand(r.Context()) }
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, oauth.MaxBody+1)
 		out := &recorder{ResponseWriter: w, event: ev}
 
@@ -123,6 +129,8 @@ type event struct {
 	accepted  string
 	query     *url.URL
 	preferred string
+	// brand is that of the edge; nil for none.
+	brand func() (Brand, error)
 }
 
 type eventKey struct{}
@@ -164,6 +172,22 @@ func languageOf(w http.ResponseWriter) words.Language {
 	out.event.mu.Lock()
 	defer out.event.mu.Unlock()
 	return words.Choose(cmp.Or(out.event.preferred, out.event.query.Query().Get("ui_locales")), out.event.accepted)
+}
+
+// brandOf is how a page that is written to w looks.
+func brandOf(w http.ResponseWriter) Brand {
+	out, ok := w.(*recorder)
+	if !ok || out.event.brand == nil {
+		return Brand{}
+	}
+	brand, err := out.event.brand()
+	if err != nil {
+		out.event.mu.Lock()
+		defer out.event.mu.Unlock()
+		out.event.attrs = append(out.event.attrs, slog.String("brand", err.Error()))
+		return Brand{}
+	}
+	return brand
 }
 
 // recorder remembers the status that was written.

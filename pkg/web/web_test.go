@@ -2,6 +2,9 @@ package web_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -143,6 +146,75 @@ func TestPrefer(t *testing.T) {
 		if got := w.Header().Get("Content-Language"); got != tt.want || !strings.Contains(w.Body.String(), `<html lang="`+tt.want+`">`) {
 			t.Errorf("%s: %s", name, got)
 		}
+	}
+}
+
+// A page has its owner's name, picture and colours, and its policy lets these through and
+// nothing else.
+func TestBrand(t *testing.T) {
+	page := web.Page{Title: "Log in", Body: web.NewMarkup("x", "<p>x</p>")}
+	whole := web.Brand{Name: "Acme & Sons", Logo: "https://cdn.example/a.svg?x=1&y=2", LogoDark: "https://dark.example/b.svg", Accent: "#8a1c5b", AccentDark: "#F5B7D0"}
+	for name, tt := range map[string]struct {
+		brand func(context.Context) (web.Brand, error)
+		has   []string
+		not   []string
+		img   string
+	}{
+		"none": {nil, []string{"<title>Log in</title>", `class="mark"`}, []string{"<img", "<span"}, ""},
+		"whole": {
+			func(context.Context) (web.Brand, error) { return whole, nil },
+			[]string{
+				"<title>Log in · Acme &amp; Sons</title>", `<img src="https://cdn.example/a.svg?x=1&amp;y=2" alt="Acme &amp; Sons"`,
+				`<source srcset="https://dark.example/b.svg"`,
+				"light){:root{--accent:#8a1c5b}}", "dark){:root{--accent:#F5B7D0}}",
+			},
+			[]string{`class="mark"`}, "; img-src https://cdn.example https://dark.example",
+		},
+		"a name": {
+			func(context.Context) (web.Brand, error) { return web.Brand{Name: "Acme"}, nil },
+			[]string{`class="mark"`, "<span>Acme</span>"}, []string{"<img"}, "",
+		},
+		"colours that nobody has checked": {
+			func(context.Context) (web.Brand, error) {
+				return web.Brand{Name: "Acme", Accent: "red}</style>", AccentDark: "#fff"}, nil
+			},
+			[]string{"<span>Acme</span>"}, []string{"red}", "{--accent:#fff}"}, "",
+		},
+		"settings that cannot be read": {
+			func(context.Context) (web.Brand, error) { return whole, errors.New("table on fire") },
+			[]string{"<title>Log in</title>"}, []string{"Acme", "<img"}, "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			on := edge(&log)
+			on.Brand = tt.brand
+			w := run(on.Page(func(w http.ResponseWriter, _ *http.Request) error { return web.WritePage(w, http.StatusOK, page) }), http.MethodGet)
+			body, policy := w.Body.String(), w.Header().Get("Content-Security-Policy")
+			for _, part := range tt.has {
+				if !strings.Contains(body, part) {
+					t.Errorf("%s is not in %s", part, body)
+				}
+			}
+			for _, part := range tt.not {
+				if strings.Contains(body, part) {
+					t.Errorf("%s is in %s", part, body)
+				}
+			}
+			_, style, _ := strings.Cut(body, "<style>")
+			style, _, _ = strings.Cut(style, "</style>")
+			sum := sha256.Sum256([]byte(style))
+			if hash := "style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "';"; !strings.Contains(policy, hash) {
+				t.Errorf("no %s in %s", hash, policy)
+			}
+			_, img, _ := strings.Cut(policy, "; img-src")
+			if img = strings.TrimSuffix("; img-src"+img, "; img-src"); img != tt.img || strings.Contains(policy, "unsafe") {
+				t.Errorf("the policy is %s", policy)
+			}
+			if burnt := strings.Contains(log.String(), "table on fire"); burnt != (name == "settings that cannot be read") {
+				t.Errorf("logged %s", &log)
+			}
+		})
 	}
 }
 

@@ -145,6 +145,8 @@ func (r *recorder) Do(request *http.Request) (*http.Response, error) {
 	}
 	var asked struct {
 		TableName, ConditionExpression string
+		IndexName                      string
+		ExpressionAttributeValues      map[string]struct{ S string }
 		Key, Item                      item
 		MessageType, MacAlgorithm      string
 		EncryptionContext              map[string]string
@@ -158,10 +160,18 @@ func (r *recorder) Do(request *http.Request) (*http.Response, error) {
 		return answer(request, http.StatusOK, `{}`), nil
 	}
 	key := asked.Key.PK.S + asked.Item.PK.S
-	if kind, _, ok := strings.Cut(key, "#"); ok {
+	if asked.IndexName != "" {
+		asked.TableName += "/index/" + asked.IndexName
+		key = asked.ExpressionAttributeValues[":owner"].S
+	}
+	kind, _, ok := strings.Cut(key, "#")
+	if ok {
 		key = kind + "#*"
 	}
 	r.calls["dynamodb:"+action+" "+asked.TableName+" "+key] = true
+	if asked.IndexName != "" { // what is listed is read
+		return answer(request, http.StatusOK, `{"Items": [{"pk": {"S": "`+kind+`#x"}}]}`), nil
+	}
 
 	if r.refuse && asked.ConditionExpression != "" {
 		return answer(request, http.StatusBadRequest, `{"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}`), nil

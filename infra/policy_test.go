@@ -70,6 +70,12 @@ var implied = map[string][]string{
 		"dynamodb:UpdateItem GrantsTable session#*",
 		"dynamodb:DeleteItem GrantsTable session#*",
 	},
+	"store.Listings": {
+		"dynamodb:Query GrantsTable/index/owner session#*",
+		"dynamodb:Query GrantsTable/index/owner grant#*",
+		"dynamodb:GetItem GrantsTable session#*",
+	},
+	"store.GrantEnder": {"dynamodb:UpdateItem GrantsTable grant#*"},
 	"store.Attempts": {
 		"dynamodb:PutItem GrantsTable attempts#*",
 		"dynamodb:DeleteItem GrantsTable attempts#*",
@@ -102,7 +108,7 @@ var functions = map[string]function{
 		"POST /oauth/revoke", "OPTIONS /oauth/revoke", "POST /oauth/introspect",
 	}, ""},
 	"AuthorizeFunction": {"AuthorizeRole", "AuthorizeLogGroup", server.Authorize{}, config.Authorize{}, []string{
-		"GET /authorize", "POST /authorize", "GET /consents", "POST /consents", "GET /oidc/logout", "POST /oidc/logout", "GET /v2/logout",
+		"GET /authorize", "POST /authorize", "GET /consents", "POST /consents", "GET /sessions", "POST /sessions", "GET /oidc/logout", "POST /oidc/logout", "GET /v2/logout",
 	}, ""},
 	"UserinfoFunction": {"UserinfoRole", "UserinfoLogGroup", server.Userinfo{}, config.Userinfo{}, []string{
 		"GET /userinfo", "POST /userinfo", "OPTIONS /userinfo",
@@ -131,6 +137,12 @@ func TestTemplateRefuses(t *testing.T) {
 		"a kind of item more":         {`["client#*", issuer, server, keys]`, `["client#*", "api#*", issuer, server, keys]`, "UserinfoFunction may dynamodb:GetItem ConfigTable api#*, which"},
 		"a kind of item less":         {`["user#*", "login#*"]`, `["user#*"]`, "TokenFunction needs dynamodb:GetItem UsersTable login#*"},
 		"consents are everybody's":    {`["consent#*"]`, `["consent#*", "user#*"]`, "AuthorizeFunction may dynamodb:UpdateItem UsersTable user#*, which"},
+		"a whole index":               {"Resource: !Sub ${GrantsTable.Arn}/index/owner\n                Condition:\n                  \"Null\": {\"dynamodb:LeadingKeys\": \"false\"}\n", "Resource: !Sub ${GrantsTable.Arn}/index/owner\n                Condition:\n", "AuthorizeFunction may dynamodb:Query GrantsTable/index/owner any key, which"},
+		"the table queried":           {"Resource: !Sub ${GrantsTable.Arn}/index/owner", "Resource: !GetAtt GrantsTable.Arn", "AuthorizeFunction may dynamodb:Query GrantsTable session#*, which"},
+		"every index":                 {"Resource: !Sub ${GrantsTable.Arn}/index/owner", "Resource: !Sub ${GrantsTable.Arn}/index/*", "AuthorizeFunction needs dynamodb:Query GrantsTable/index/owner"},
+		"an index scanned":            {"Action: dynamodb:Query", "Action: [dynamodb:Query, dynamodb:Scan]", "AuthorizeFunction may dynamodb:Scan GrantsTable/index/owner"},
+		"whole items in the index":    {"ProjectionType: KEYS_ONLY", "ProjectionType: ALL", "GrantsTable's indexes are not owner of keys alone"},
+		"an index by another name":    {"{IndexName: owner,", "{IndexName: whose,", "GrantsTable's indexes are not owner of keys alone"},
 		"every item":                  {`["grant#*"]`, `["*"]`, "TokenFunction may dynamodb:UpdateItem GrantsTable *, which"},
 		"another table":               {"Resource: !GetAtt UsersTable.Arn", "Resource: !GetAtt ConfigTable.Arn", "TokenFunction may dynamodb:GetItem ConfigTable user#*, which"},
 		"no condition on keys":        {`ForAllValues:StringLike: {"dynamodb:LeadingKeys": ["grant#*"]}`, `StringLike: {}`, "TokenFunction may dynamodb:UpdateItem GrantsTable any key, which"},
@@ -442,6 +454,16 @@ func checkTables(resources map[string]any, report func(string, ...any)) {
 		keys := list(properties["KeySchema"])
 		if len(keys) != 1 || text(at(keys[0], "AttributeName")) != "pk" || text(at(keys[0], "KeyType")) != "HASH" {
 			report("%s's key is not pk alone", id)
+		}
+		var indexes []any
+		if id == "GrantsTable" {
+			indexes = []any{map[string]any{
+				"IndexName": "owner", "Projection": map[string]any{"ProjectionType": "KEYS_ONLY"},
+				"KeySchema": []any{map[string]any{"AttributeName": "owner", "KeyType": "HASH"}},
+			}}
+		}
+		if !reflect.DeepEqual(list(properties["GlobalSecondaryIndexes"]), indexes) || properties["LocalSecondaryIndexes"] != nil {
+			report("%s's indexes are not owner of keys alone", id)
 		}
 		recovered := text(at(properties, "PointInTimeRecoverySpecification", "PointInTimeRecoveryEnabled")) == "true"
 		if id == "GrantsTable" {

@@ -3,6 +3,7 @@ package infra_test
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
@@ -109,7 +110,11 @@ func members(v any) map[string]any {
 	return m
 }
 
-// referred is the logical id in !Ref X or !GetAtt X.Arn, "" for anything else.
+// indexOf is the index of a table.
+var indexOf = regexp.MustCompile(`^\$\{(\w+)\.Arn\}(/index/\w+)$`)
+
+// referred is the logical id in !Ref X or !GetAtt X.Arn, of an index X/index/name, and ""
+// for anything else.
 func referred(v any) string {
 	c, ok := v.(call)
 	if !ok {
@@ -122,6 +127,10 @@ func referred(v any) string {
 		name := text(c.Argument)
 		if len(name) > 4 && name[len(name)-4:] == ".Arn" {
 			return name[:len(name)-4]
+		}
+	case "Sub":
+		if found := indexOf.FindStringSubmatch(text(c.Argument)); found != nil {
+			return found[1] + found[2]
 		}
 	}
 	return ""

@@ -13,7 +13,6 @@ import (
 
 	"kmint/pkg/bolt"
 	"kmint/pkg/config"
-	"kmint/pkg/jwt"
 	"kmint/pkg/keys"
 	"kmint/pkg/localkey"
 	"kmint/pkg/seed"
@@ -29,8 +28,9 @@ type house struct {
 	queue *queue
 }
 
-// openHouse opens store and key, and makes what is not there yet.
-func openHouse(ctx context.Context, cfg config.Local, log *slog.Logger) (*house, error) {
+// openHouse opens store and keys, and makes what is not there yet. algorithms are
+// those of keys that the seed asks for.
+func openHouse(ctx context.Context, cfg config.Local, log *slog.Logger, algorithms ...string) (*house, error) {
 	if err := writable(cfg.DataDir); err != nil {
 		return nil, fmt.Errorf("the folder %s cannot be written, choose another with DATA_DIR: %w", cfg.DataDir, err)
 	}
@@ -39,7 +39,7 @@ func openHouse(ctx context.Context, cfg config.Local, log *slog.Logger) (*house,
 		return nil, fmt.Errorf("the store cannot be opened: %w", err)
 	}
 	h := &house{cfg: cfg, log: log, store: store}
-	if err := h.openKeys(ctx); err != nil {
+	if err := h.openKeys(ctx, algorithms); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	h.queue = newQueue(server.Deliver{
@@ -49,9 +49,9 @@ func openHouse(ctx context.Context, cfg config.Local, log *slog.Logger) (*house,
 	return h, nil
 }
 
-func (h *house) openKeys(ctx context.Context) error {
+func (h *house) openKeys(ctx context.Context, algorithms []string) error {
 	var err error
-	h.keys, err = localkey.Open(h.cfg.DataDir)
+	h.keys, err = localkey.Open(h.cfg.DataDir, algorithms...)
 	switch {
 	case errors.As(err, new(*fs.PathError)): // the key may be well
 		return fmt.Errorf("the key cannot be opened: %w", err)
@@ -59,8 +59,8 @@ func (h *house) openKeys(ctx context.Context) error {
 		// A new key alone would not do: the store knows the old one.
 		return fmt.Errorf("the key cannot be used; delete the folder %s to begin anew: %w", h.cfg.DataDir, err)
 	}
-	for _, algorithm := range jwt.Algorithms() {
-		if err := h.registerKey(ctx, algorithm, localkey.References()[algorithm]); err != nil {
+	for _, algorithm := range h.keys.Algorithms() {
+		if err := h.registerKey(ctx, algorithm, localkey.ReferenceOf(algorithm)); err != nil {
 			return err
 		}
 	}
@@ -119,7 +119,7 @@ func (h *house) functions(tokenPath string) map[string]http.Handler {
 		}.Handler(),
 		"AuthorizeFunction": server.Authorize{
 			Issuer: issuer, AllowLoopback: true,
-			Clients: s, APIs: s, Settings: s, Issuers: s, Registry: s, Users: s, Logins: s, Attempts: s, Sessions: s, Joined: s, Listings: s, Ended: s, Consents: s, Codes: s,
+			Clients: s, APIs: s, Settings: s, Issuers: s, Registry: s, Users: s, Logins: s, Attempts: s, Sessions: s, Joined: s, Consents: s, Codes: s,
 			Opaque: s, Documents: s, MAC: h.keys, PrivateKey: h.keys, Queue: h.queue,
 			Now: now, Log: log,
 		}.Handler(),

@@ -70,7 +70,11 @@ func prepare(ctx context.Context, cfg config.Local) (_ *service, err error) {
 	s.channel = newChannel(cfg.Issuer, scheme+"://"+net.JoinHostPort(ownHost(cfg.Listen), port), certificate)
 
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.Level()}))
-	if s.house, err = openHouse(ctx, cfg, log); err != nil {
+	var algorithms []string
+	if given != nil {
+		algorithms = given.Algorithms()
+	}
+	if s.house, err = openHouse(ctx, cfg, log, algorithms...); err != nil {
 		return nil, err
 	}
 	client, err := s.furnish(ctx)

@@ -26,7 +26,6 @@ import (
 	"github.com/alexedwards/argon2id"
 	"github.com/go-jose/go-jose/v4"
 
-	"kmint/pkg/jwt"
 	"kmint/pkg/keys"
 	"kmint/pkg/localkey"
 	"kmint/pkg/oauth"
@@ -108,8 +107,8 @@ func over(m *memory) *world {
 // newWorld makes one without clients.
 func newWorld() *world {
 	w := over(newMemory())
-	for _, algorithm := range jwt.Algorithms() {
-		reference := localkey.References()[algorithm]
+	for _, algorithm := range signing.Algorithms() {
+		reference := localkey.ReferenceOf(algorithm)
 		public, err := signing.PublicKey(context.Background(), reference)
 		must(err)
 		key, err := keys.New(algorithm, public, reference)

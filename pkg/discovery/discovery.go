@@ -15,8 +15,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-jose/go-jose/v4"
-
+	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 	"kmint/pkg/token"
@@ -79,7 +78,7 @@ type Metadata struct {
 // KeySet knows the keys.
 type KeySet interface {
 	// JWKS lists the public keys to publish, in a stable order.
-	JWKS(ctx context.Context) (jose.JSONWebKeySet, error)
+	JWKS(ctx context.Context) (jwt.Set, error)
 	// Algorithms lists the algorithms that a key signs by now, RS256 first.
 	Algorithms(ctx context.Context) ([]string, error)
 }

@@ -14,9 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-
 	"kmint/pkg/discovery"
+	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 	"kmint/pkg/web"
@@ -32,9 +31,7 @@ type house struct {
 
 func (h house) Issuer(context.Context) (string, error)       { return h.issuer, h.issuerErr }
 func (h house) Algorithms(context.Context) ([]string, error) { return h.algorithms, h.keysErr }
-func (h house) JWKS(context.Context) (jose.JSONWebKeySet, error) {
-	return jose.JSONWebKeySet{}, h.keysErr
-}
+func (h house) JWKS(context.Context) (jwt.Set, error)        { return jwt.Set{}, h.keysErr }
 
 func ask(t *testing.T, h house) *httptest.ResponseRecorder {
 	t.Helper()

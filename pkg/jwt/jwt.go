@@ -10,8 +10,6 @@ package jwt
 import (
 	"context"
 	"crypto"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,18 +19,6 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 )
-
-// The algorithms that we sign with (RFC 7518 §3.1). All of them hash with SHA-256.
-const (
-	// RS256 is RSASSA-PKCS1-v1_5: the algorithm that every OpenID Connect client
-	// must know, and the cheapest one in AWS KMS.
-	RS256 = "RS256"
-	PS256 = "PS256" // RSASSA-PSS
-	ES256 = "ES256" // ECDSA on P-256
-)
-
-// Algorithms lists them.
-func Algorithms() []string { return []string{RS256, PS256, ES256} }
 
 // Values of the typ header.
 const (
@@ -58,7 +44,7 @@ var ErrKeySet = errors.New("jwt: the key set cannot be read")
 type Key struct {
 	// ID is the kid: the RFC 7638 thumbprint of the public key.
 	ID string
-	// Algorithm is a JWS alg (RFC 7518 §3.1).
+	// Algorithm is one of Algorithms.
 	Algorithm string
 	// Reference is where the private half lives: the ARN of a KMS key.
 	Reference string
@@ -66,24 +52,9 @@ type Key struct {
 	Public crypto.PublicKey
 }
 
-// JWK is the public key as RFC 7517 writes it.
-func (k Key) JWK() jose.JSONWebKey {
-	return jose.JSONWebKey{Key: k.Public, KeyID: k.ID, Algorithm: k.Algorithm, Use: "sig"}
-}
-
-// Thumbprint is the base64url SHA-256 thumbprint of a public key (RFC 7638 §3).
-func Thumbprint(public crypto.PublicKey) (string, error) {
-	jwk := jose.JSONWebKey{Key: public}
-	sum, err := jwk.Thumbprint(crypto.SHA256)
-	if err != nil {
-		return "", fmt.Errorf("jwt: thumbprint: %w", err)
-	}
-	return base64.RawURLEncoding.EncodeToString(sum), nil
-}
-
 // A Choice says which key is to sign.
 type Choice struct {
-	// Algorithm is a JWS alg, "" for RS256.
+	// Algorithm is one of Algorithms, "" for RS256.
 	Algorithm string
 	// KeyID is a kid, "" for whichever key of the algorithm is active.
 	KeyID string
@@ -93,9 +64,12 @@ type Choice struct {
 type Signer interface {
 	// SigningKey names the key that signs now.
 	SigningKey(ctx context.Context, c Choice) (Key, error)
-	// Sign returns the JWS signature (RFC 7518 §3) of a SHA-256 digest. An
-	// error that wraps ErrKeyUnusable asks to take SigningKey once more.
-	Sign(ctx context.Context, key Key, digest []byte) ([]byte, error)
+	// Sign returns the JWS signature of a message, which is what the key's
+	// algorithm asks for: the digest of the signing input by SHA-256, SHA-384 or
+	// SHA-512 (RFC 7518 §3.3 to §3.5), the input itself for EdDSA, of at most MaxRaw
+	// bytes, or the MuSize bytes of μ for ML-DSA. An error that wraps ErrKeyUnusable
+	// asks to take SigningKey once more.
+	Sign(ctx context.Context, key Key, message []byte) ([]byte, error)
 }
 
 // A KeySet holds the public keys whose signatures are accepted.
@@ -124,7 +98,7 @@ func sign(ctx context.Context, s Signer, c Choice, typ string, payload []byte) (
 	}
 	signer, err := jose.NewSigner(
 		jose.SigningKey{Algorithm: jose.SignatureAlgorithm(key.Algorithm), Key: opaque{ctx, s, key}},
-		(&jose.SignerOptions{}).WithType(jose.ContentType(typ)),
+		(&jose.SignerOptions{}).WithType(jose.ContentType(typ)).WithHeader("kid", key.ID),
 	)
 	if err != nil {
 		return "", fmt.Errorf("jwt: %w", err)
@@ -146,17 +120,19 @@ type opaque struct {
 
 var _ jose.OpaqueSigner = opaque{}
 
-func (o opaque) Public() *jose.JSONWebKey {
-	return &jose.JSONWebKey{KeyID: o.key.ID, Algorithm: o.key.Algorithm, Key: o.key.Public}
-}
+// Public is nothing: go-jose knows not all keys, and the kid alone is wanted.
+func (o opaque) Public() *jose.JSONWebKey { return nil }
 
 func (o opaque) Algs() []jose.SignatureAlgorithm {
 	return []jose.SignatureAlgorithm{jose.SignatureAlgorithm(o.key.Algorithm)}
 }
 
 func (o opaque) SignPayload(payload []byte, _ jose.SignatureAlgorithm) ([]byte, error) {
-	digest := sha256.Sum256(payload)
-	return o.signer.Sign(o.ctx, o.key, digest[:])
+	m, err := message(o.key, payload)
+	if err != nil {
+		return nil, err
+	}
+	return o.signer.Sign(o.ctx, o.key, m)
 }
 
 // Expected is what a token must say of itself.
@@ -183,7 +159,7 @@ func Verify(ctx context.Context, set KeySet, token string, want Expected, dst an
 	if strings.ContainsAny(token, "\r\n") {
 		return errors.New("jwt: a line break in the token")
 	}
-	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256})
+	jws, err := jose.ParseSignedCompact(token, Named(Algorithms()))
 	if err != nil {
 		return fmt.Errorf("jwt: %w", err)
 	}
@@ -199,7 +175,7 @@ func Verify(ctx context.Context, set KeySet, token string, want Expected, dst an
 	if i < 0 {
 		return fmt.Errorf("jwt: no key with kid %q", header.KeyID)
 	}
-	payload, err := jws.Verify(keys[i].Public)
+	payload, err := jws.Verify(Verifier(keys[i].Algorithm, keys[i].Public))
 	if err != nil {
 		return fmt.Errorf("jwt: %w", err)
 	}

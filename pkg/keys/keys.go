@@ -14,16 +14,11 @@ package keys
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 
 	"kmint/pkg/jwt"
 	"kmint/pkg/store"
@@ -41,7 +36,7 @@ var (
 // Its ID is the RFC 7638 thumbprint of its public half, never the reference: that
 // may change, and names the owner's account.
 func New(algorithm string, public crypto.PublicKey, reference string) (jwt.Key, error) {
-	if err := fits(algorithm, public); err != nil {
+	if err := jwt.CheckKey(algorithm, public); err != nil {
 		return jwt.Key{}, fmt.Errorf("keys: %w", err)
 	}
 	id, err := jwt.Thumbprint(public)
@@ -51,28 +46,11 @@ func New(algorithm string, public crypto.PublicKey, reference string) (jwt.Key, 
 	return jwt.Key{ID: id, Algorithm: algorithm, Reference: reference, Public: public}, nil
 }
 
-// fits says what is wrong with a key for an algorithm.
-func fits(algorithm string, public crypto.PublicKey) error {
-	switch algorithm {
-	case jwt.RS256, jwt.PS256: // RFC 7518 §3.3, §3.5
-		if k, ok := public.(*rsa.PublicKey); !ok || k.N.BitLen() < 2048 {
-			return fmt.Errorf("a key for %s is an RSA key of 2048 bits or more", algorithm)
-		}
-	case jwt.ES256: // RFC 7518 §3.4
-		if k, ok := public.(*ecdsa.PublicKey); !ok || k.Curve != elliptic.P256() {
-			return errors.New("a key for ES256 is an EC key on P-256")
-		}
-	default:
-		return fmt.Errorf("no signatures by %q", algorithm)
-	}
-	return nil
-}
-
 // First makes key the first active one of its algorithm, in one conditional write.
 // It reports whether it did: a key that is listed already stays as it is. ErrOther
 // if another one of its algorithm is active.
 func First(ctx context.Context, registries store.Registries, key jwt.Key, now time.Time) (bool, error) {
-	jwk, err := json.Marshal(key.JWK())
+	jwk, err := json.Marshal(key)
 	if err != nil {
 		return false, fmt.Errorf("keys: %w", err)
 	}
@@ -120,23 +98,24 @@ func First(ctx context.Context, registries store.Registries, key jwt.Key, now ti
 // Keys that are to sign next are not: whoever has read the registry a minute ago
 // sees as next what others sign with already.
 func read(entries []store.SigningKey) (published []jwt.Key, active int) {
+	published = []jwt.Key{} // in JSON an empty list
 	for _, state := range []string{store.KeyActive, store.KeyNext, store.KeyRetired} {
 		for _, entry := range entries {
 			if entry.State != state {
 				continue
 			}
-			var jwk jose.JSONWebKey
-			if err := json.Unmarshal([]byte(entry.JWK), &jwk); err != nil || !jwk.IsPublic() {
+			var key jwt.Key
+			if err := json.Unmarshal([]byte(entry.JWK), &key); err != nil {
 				continue
 			}
-			if id, err := jwt.Thumbprint(jwk.Key); err != nil || id != entry.ID {
+			if id, err := jwt.Thumbprint(key.Public); err != nil || id != entry.ID {
 				continue
 			}
 			// An algorithm of newer code is published as it is; here nothing uses it.
-			if slices.Contains(jwt.Algorithms(), entry.Algorithm) && fits(entry.Algorithm, jwk.Key) != nil {
+			if slices.Contains(jwt.Algorithms(), entry.Algorithm) && jwt.CheckKey(entry.Algorithm, key.Public) != nil {
 				continue
 			}
-			published = append(published, jwt.Key{ID: entry.ID, Algorithm: entry.Algorithm, Reference: entry.Reference, Public: jwk.Key})
+			published = append(published, jwt.Key{ID: entry.ID, Algorithm: entry.Algorithm, Reference: entry.Reference, Public: key.Public})
 		}
 		if state == store.KeyActive {
 			active = len(published)

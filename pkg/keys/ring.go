@@ -8,16 +8,14 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"github.com/go-jose/go-jose/v4"
-
 	"kmint/pkg/jwt"
 	"kmint/pkg/store"
 )
 
-// A PrivateKey signs with whichever key it is told. Its errors wrap
+// A PrivateKey signs with whichever key it is told, as a jwt.Signer does. Its errors wrap
 // jwt.ErrKeyUnusable and jwt.ErrBusy. Whoever has one can mint.
 type PrivateKey interface {
-	Sign(ctx context.Context, key jwt.Key, digest []byte) ([]byte, error)
+	Sign(ctx context.Context, key jwt.Key, message []byte) ([]byte, error)
 }
 
 // A CachedRegistry is the registry as it was at most a minute ago.
@@ -83,8 +81,8 @@ func (r *Ring) SigningKey(ctx context.Context, c jwt.Choice) (jwt.Key, error) {
 // Sign signs with the private half of key. Where that cannot be used, the registry
 // is forgotten, so that whoever asks for the SigningKey again gets the one that
 // has taken its place.
-func (r *Ring) Sign(ctx context.Context, key jwt.Key, digest []byte) ([]byte, error) {
-	signature, err := r.Private.Sign(ctx, key, digest)
+func (r *Ring) Sign(ctx context.Context, key jwt.Key, message []byte) ([]byte, error) {
+	signature, err := r.Private.Sign(ctx, key, message)
 	if errors.Is(err, jwt.ErrKeyUnusable) {
 		r.Registry.Forget()
 	}
@@ -103,16 +101,9 @@ func (r *Ring) Keys(ctx context.Context) ([]jwt.Key, error) {
 
 // JWKS is what Keys are to the public (RFC 7517 §5). The order is stable; the
 // active key of RS256 comes first, for those that do not look for a kid.
-func (r *Ring) JWKS(ctx context.Context) (jose.JSONWebKeySet, error) {
-	p, err := r.keys(ctx)
-	if err != nil {
-		return jose.JSONWebKeySet{}, err
-	}
-	set := jose.JSONWebKeySet{Keys: make([]jose.JSONWebKey, 0, len(p.published))}
-	for _, k := range p.published {
-		set.Keys = append(set.Keys, k.JWK())
-	}
-	return set, nil
+func (r *Ring) JWKS(ctx context.Context) (jwt.Set, error) {
+	published, err := r.Keys(ctx)
+	return jwt.Set{Keys: published}, err
 }
 
 // Algorithms lists those that a key is active for, in the order of jwt.Algorithms.

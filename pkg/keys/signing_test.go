@@ -4,17 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rsa"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"math/big"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -99,27 +92,34 @@ func another(t *testing.T, server *kmstest.Server, from holder) jwt.Key {
 }
 
 // specs are the kinds of keys in KMS, by what they sign.
-var specs = map[string]string{jwt.RS256: kmstest.RSA2048, jwt.PS256: kmstest.RSA2048, jwt.ES256: kmstest.P256}
+var specs = map[string][]string{
+	jwt.RS256: {kmstest.RSA2048, kmstest.RSA3072, kmstest.RSA4096}, jwt.RS384: {kmstest.RSA2048, kmstest.RSA3072, kmstest.RSA4096},
+	jwt.RS512: {kmstest.RSA2048, kmstest.RSA3072, kmstest.RSA4096}, jwt.PS256: {kmstest.RSA2048, kmstest.RSA3072, kmstest.RSA4096},
+	jwt.PS384: {kmstest.RSA2048, kmstest.RSA3072, kmstest.RSA4096}, jwt.PS512: {kmstest.RSA2048, kmstest.RSA3072, kmstest.RSA4096},
+	jwt.ES256: {kmstest.P256}, jwt.ES384: {kmstest.P384}, jwt.ES512: {kmstest.P521},
+	jwt.EdDSA: {kmstest.Edwards}, jwt.Ed25519: {kmstest.Edwards},
+	jwt.MLDSA44: {kmstest.MLDSA44}, jwt.MLDSA65: {kmstest.MLDSA65}, jwt.MLDSA87: {kmstest.MLDSA87},
+}
 
-// holders calls do with every kind of holder, for each algorithm and the name of
-// its signing key.
+// holders calls do with every kind of holder, for each algorithm and each kind of key
+// that it has, with the name of that key.
 func holders(t *testing.T, do func(t *testing.T, h holder, algorithm, reference string)) {
+	server, remote, _ := startKMS(t)
+	local, err := localkey.Open(t.TempDir(), jwt.Algorithms()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arns := map[string]string{}
 	for _, algorithm := range jwt.Algorithms() {
-		t.Run(algorithm+" kms", func(t *testing.T) {
-			server, h, _ := startKMS(t)
-			arn, err := server.Create(specs[algorithm])
-			if err != nil {
-				t.Fatal(err)
+		for _, spec := range specs[algorithm] {
+			if arns[spec] == "" {
+				if arns[spec], err = server.Create(spec); err != nil {
+					t.Fatal(err)
+				}
 			}
-			do(t, h, algorithm, arn)
-		})
-		t.Run(algorithm+" localkey", func(t *testing.T) {
-			h, err := localkey.Open(t.TempDir())
-			if err != nil {
-				t.Fatal(err)
-			}
-			do(t, h, algorithm, localkey.References()[algorithm])
-		})
+			t.Run(algorithm+" kms "+spec, func(t *testing.T) { do(t, remote, algorithm, arns[spec]) })
+		}
+		t.Run(algorithm+" localkey", func(t *testing.T) { do(t, local, algorithm, localkey.ReferenceOf(algorithm)) })
 	}
 }
 
@@ -137,7 +137,7 @@ func someClaims(filler int) claims {
 var expected = jwt.Expected{Type: jwt.TypAccessToken, Issuer: "https://issuer.example/", Audience: "api", Now: epoch}
 
 // The contract of whoever holds keys: what they sign verifies under the published
-// JWK, read here by the standard library alone.
+// JWK, read here without any of the libraries that made it.
 func TestContract(t *testing.T) {
 	holders(t, func(t *testing.T, h holder, algorithm, reference string) {
 		r := &registry{}
@@ -145,65 +145,145 @@ func TestContract(t *testing.T) {
 		ring := &keys.Ring{Registry: cached(r), Private: h}
 		for _, filler := range []int{0, 10_000} { // KMS takes no message of 10,000 bytes
 			token, err := jwt.Sign(t.Context(), ring, jwt.Choice{Algorithm: algorithm}, jwt.TypAccessToken, someClaims(filler))
+			if filler > 0 && (algorithm == jwt.EdDSA || algorithm == jwt.Ed25519) {
+				if !errors.Is(err, jwt.ErrTooLong) {
+					t.Errorf("10,000 bytes: %v", err)
+				}
+				continue
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			set, err := ring.JWKS(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			document, err := json.Marshal(set)
-			if err != nil {
-				t.Fatal(err)
-			}
+			document := jwks(t, ring)
 			if err := verify(token, document); err != nil {
 				t.Error(err)
 			}
-			if err := verify(token[:len(token)-8]+"AAAAAAAA", document); err == nil {
-				t.Error("a changed signature verifies")
+			for name, changed := range map[string]string{
+				"its end": token[:len(token)-8] + "AAAAAAAA",
+				"nothing": token[:strings.LastIndexByte(token, '.')+1],
+			} {
+				if verify(changed, document) == nil || jwt.Verify(t.Context(), ring, changed, expected, &claims{}) == nil {
+					t.Errorf("a signature with %s changed verifies", name)
+				}
 			}
 			var got claims
 			if err := jwt.Verify(t.Context(), ring, token, expected, &got); err != nil || got != someClaims(filler) {
 				t.Errorf("%v %v", got, err)
 			}
 		}
-		digest := sha256.Sum256(nil)
+		input := []byte("header.payload")
+		message := prepared(algorithm, key.Public, input)
 		gone := key
 		gone.Reference = "arn:aws:kms:us-east-1:000000000000:key/44444444-4444-4444-8444-444444444444"
-		if _, err := h.Sign(t.Context(), gone, digest[:]); !errors.Is(err, jwt.ErrKeyUnusable) {
+		if _, err := h.Sign(t.Context(), gone, message); !errors.Is(err, jwt.ErrKeyUnusable) {
 			t.Errorf("a key that is gone: %v", err)
 		}
 		if _, err := h.PublicKey(t.Context(), gone.Reference); !errors.Is(err, jwt.ErrKeyUnusable) {
 			t.Errorf("a key that is gone: %v", err)
 		}
-		if _, err := h.Sign(t.Context(), key, digest[:31]); err == nil || errors.Is(err, jwt.ErrKeyUnusable) || errors.Is(err, jwt.ErrBusy) {
-			t.Errorf("a digest of 31 bytes: %v", err)
+		// EdDSA signs messages of every length.
+		if raw := bytes.Equal(message, input); !raw {
+			for _, wrong := range [][]byte{message[1:], append(bytes.Clone(message), 0), input} {
+				if _, err := h.Sign(t.Context(), key, wrong); err == nil || errors.Is(err, jwt.ErrKeyUnusable) || errors.Is(err, jwt.ErrBusy) {
+					t.Errorf("a message of %d bytes: %v", len(wrong), err)
+				}
+			}
 		}
-		// KMS holds a key's kind, and its policy the algorithm; localkey both.
-		for _, other := range []string{"none", "", "RS384", "HS256"} {
+		// KMS holds a key's kind, and its policy the algorithm; localkey both. To KMS the
+		// three of ML-DSA are one algorithm, and the key decides: see keys.New.
+		unfit := []string{"none", "", "HS256"}
+		for other := range specs {
+			_, remote := h.(inKMS)
+			oneInKMS := remote && strings.HasPrefix(algorithm, "ML-DSA-") && strings.HasPrefix(other, "ML-DSA-")
+			if jwt.CheckKey(other, key.Public) != nil && !oneInKMS {
+				unfit = append(unfit, other)
+			}
+		}
+		for _, other := range unfit {
 			unknown := key
 			unknown.Algorithm = other
-			if _, err := h.Sign(t.Context(), unknown, digest[:]); err == nil {
+			if _, err := h.Sign(t.Context(), unknown, message); err == nil {
 				t.Errorf("signed by %q", other)
 			}
 		}
 		// Signatures of ECDSA have often a leading zero, of RSA now and then: there
 		// the encodings differ.
-		for range 64 {
-			signature, err := h.Sign(t.Context(), key, digest[:])
+		times := 4
+		if strings.HasPrefix(algorithm, "ES") {
+			times = 64
+		}
+		for range times {
+			signature, err := h.Sign(t.Context(), key, message)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := check(algorithm, key.Public, digest[:], signature); err != nil {
+			if err := check(algorithm, key.Public, input, signature); err != nil {
 				t.Fatal(err)
 			}
 		}
 	})
 }
 
+// KMS signs no more than 4,096 bytes without a digest: what is longer is refused
+// before it is asked, and says what to do; it is not the key's fault.
+func TestEdDSAHasALongest(t *testing.T) {
+	server, h, _ := startKMS(t)
+	arn, err := server.Create(kmstest.Edwards)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &registry{}
+	register(t, r, h, jwt.Ed25519, arn)
+	ring := &keys.Ring{Registry: cached(r), Private: h}
+	sign := func(filler int) (string, error) {
+		return jwt.Sign(t.Context(), ring, jwt.Choice{Algorithm: jwt.Ed25519}, jwt.TypAccessToken, someClaims(filler))
+	}
+	var last string
+	for filler := 2800; ; filler++ {
+		token, err := sign(filler)
+		if err == nil {
+			last = token
+			continue
+		}
+		input := last[:max(0, strings.LastIndexByte(last, '.'))]
+		if len(input) < 4094 || len(input) > 4096 { // base64 has no words of every length
+			t.Errorf("the longest is %d bytes", len(input))
+		}
+		if !errors.Is(err, jwt.ErrTooLong) || errors.Is(err, jwt.ErrKeyUnusable) || errors.Is(err, jwt.ErrBusy) || !strings.Contains(err.Error(), "let fewer claims in, or sign by") {
+			t.Error(err)
+		}
+		break
+	}
+	calls := server.Calls("Sign")
+	if _, err := sign(20_000); !errors.Is(err, jwt.ErrTooLong) || server.Calls("Sign") != calls {
+		t.Errorf("KMS was asked: %v", err)
+	}
+	if err := verify(last, jwks(t, ring)); err != nil {
+		t.Error(err)
+	}
+}
+
+func jwks(t *testing.T, ring *keys.Ring) []byte {
+	t.Helper()
+	set, err := ring.JWKS(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := json.Marshal(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return document
+}
+
 // Hourly keys are of 32 bytes, the same when asked again, and no two the same.
 func TestContractOfHourlyKeys(t *testing.T) {
-	holders(t, func(t *testing.T, h holder, _, _ string) {
+	_, remote, _ := startKMS(t)
+	local, err := localkey.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range []holder{remote, local} {
 		seen := map[string]bool{}
 		for _, purpose := range []string{"login", "nonce", "login\x00", ""} {
 			for _, hour := range []int64{0, 1, 255, 256, 1 << 40} {
@@ -218,90 +298,6 @@ func TestContractOfHourlyKeys(t *testing.T) {
 				seen[string(a)] = true
 			}
 		}
-	})
-}
-
-// verify checks a token against a JWK set (RFC 7515 §5.2, RFC 7517 §5, RFC 7518
-// §6.2.1 and §6.3.1, RFC 7638 §3) without any of the libraries that made them.
-func verify(token string, document []byte) error {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return fmt.Errorf("%d parts", len(parts))
-	}
-	decode := base64.RawURLEncoding.Strict().DecodeString
-	text, err := decode(parts[0])
-	if err != nil {
-		return err
-	}
-	var header struct{ Alg, Kid, Typ string }
-	if err := json.Unmarshal(text, &header); err != nil {
-		return err
-	}
-	var set struct {
-		Keys []struct{ Kty, Alg, Use, Kid, N, E, Crv, X, Y string }
-	}
-	if err := json.Unmarshal(document, &set); err != nil {
-		return err
-	}
-	for _, jwk := range set.Keys {
-		if jwk.Kid != header.Kid {
-			continue
-		}
-		members := `{"e":"` + jwk.E + `","kty":"RSA","n":"` + jwk.N + `"}`
-		numbers := []string{jwk.N, jwk.E}
-		if jwk.Kty == "EC" {
-			members = `{"crv":"P-256","kty":"EC","x":"` + jwk.X + `","y":"` + jwk.Y + `"}`
-			numbers = []string{jwk.X, jwk.Y}
-		}
-		thumbprint := sha256.Sum256([]byte(members))
-		if base64.RawURLEncoding.EncodeToString(thumbprint[:]) != jwk.Kid {
-			return fmt.Errorf("kid %s is not the thumbprint", jwk.Kid)
-		}
-		if (jwk.Kty == "EC") != (jwk.Alg == "ES256") || jwk.Use != "sig" || header.Alg != jwk.Alg || header.Typ != "at+jwt" {
-			return fmt.Errorf("header %+v, JWK %+v", header, jwk)
-		}
-		var raw [][]byte
-		for _, number := range numbers {
-			n, err := decode(number)
-			if err != nil {
-				return err
-			}
-			raw = append(raw, n)
-		}
-		signature, err := decode(parts[2])
-		if err != nil {
-			return err
-		}
-		var public crypto.PublicKey = &rsa.PublicKey{N: new(big.Int).SetBytes(raw[0]), E: int(new(big.Int).SetBytes(raw[1]).Int64())}
-		if jwk.Kty == "EC" {
-			if public, err = ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, raw[0], raw[1])); err != nil {
-				return err
-			}
-		}
-		digest := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-		return check(jwk.Alg, public, digest[:], signature)
-	}
-	return fmt.Errorf("no key %s in the set", header.Kid)
-}
-
-// check checks a signature (RFC 7518 §3).
-func check(algorithm string, public crypto.PublicKey, digest, signature []byte) error {
-	switch algorithm {
-	case jwt.RS256:
-		return rsa.VerifyPKCS1v15(public.(*rsa.PublicKey), crypto.SHA256, digest, signature)
-	case jwt.PS256: // §3.5: "The size of the salt value is the same size as the hash function output."
-		return rsa.VerifyPSS(public.(*rsa.PublicKey), crypto.SHA256, digest, signature, &rsa.PSSOptions{SaltLength: 32})
-	case jwt.ES256:
-		if len(signature) != 64 {
-			return fmt.Errorf("%d bytes", len(signature))
-		}
-		r, s := new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])
-		if !ecdsa.Verify(public.(*ecdsa.PublicKey), digest, r, s) {
-			return errors.New("wrong signature")
-		}
-		return nil
-	default:
-		return fmt.Errorf("alg %s", algorithm)
 	}
 }
 
@@ -312,8 +308,8 @@ func TestAlgorithmsSideBySide(t *testing.T) {
 	r := &registry{}
 	ring := &keys.Ring{Registry: cached(r), Private: h}
 	listed := map[string]jwt.Key{}
-	for _, algorithm := range []string{jwt.ES256, jwt.PS256, jwt.RS256} {
-		arn, err := server.Create(specs[algorithm])
+	for _, algorithm := range []string{jwt.MLDSA65, jwt.Ed25519, jwt.ES512, jwt.ES256, jwt.PS256, jwt.RS512, jwt.RS256} {
+		arn, err := server.Create(specs[algorithm][0])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -321,7 +317,7 @@ func TestAlgorithmsSideBySide(t *testing.T) {
 	}
 	ring.Registry.Forget()
 	set, err := ring.JWKS(t.Context())
-	if err != nil || len(set.Keys) != 3 || set.Keys[0].Algorithm != jwt.RS256 {
+	if err != nil || len(set.Keys) != 7 || set.Keys[0].Algorithm != jwt.RS256 {
 		t.Fatalf("%+v %v", set, err)
 	}
 	document, err := json.Marshal(set)
@@ -336,6 +332,13 @@ func TestAlgorithmsSideBySide(t *testing.T) {
 		{jwt.Choice{Algorithm: jwt.RS256}, jwt.RS256},
 		{jwt.Choice{Algorithm: jwt.PS256}, jwt.PS256},
 		{jwt.Choice{Algorithm: jwt.ES256}, jwt.ES256},
+		{jwt.Choice{Algorithm: jwt.RS512}, jwt.RS512},
+		{jwt.Choice{Algorithm: jwt.ES512}, jwt.ES512},
+		{jwt.Choice{Algorithm: jwt.Ed25519}, jwt.Ed25519},
+		{jwt.Choice{Algorithm: jwt.MLDSA65}, jwt.MLDSA65},
+		{jwt.Choice{Algorithm: jwt.MLDSA65, KeyID: listed[jwt.MLDSA65].ID}, jwt.MLDSA65},
+		{jwt.Choice{Algorithm: jwt.EdDSA}, ""},
+		{jwt.Choice{Algorithm: jwt.MLDSA44, KeyID: listed[jwt.MLDSA65].ID}, ""},
 		{jwt.Choice{Algorithm: jwt.ES256, KeyID: listed[jwt.ES256].ID}, jwt.ES256},
 		{jwt.Choice{Algorithm: jwt.PS256, KeyID: listed[jwt.RS256].ID}, ""},
 		{jwt.Choice{KeyID: listed[jwt.PS256].ID}, ""},

@@ -1,8 +1,9 @@
 // Package kms answers: how is a key used that never leaves AWS KMS?
 //
-// A Signer has digests signed, so no private key is ever in a function, a table
-// or an environment variable, and a token may be longer than the 4,096 bytes
-// that KMS takes as a message. A MAC derives an hourly key for seals, so that
+// A Signer has signed what jwt makes of a token for its algorithm: a digest, or the
+// μ of ML-DSA, so that a token may be longer than the 4,096 bytes that KMS takes as a
+// message, or, since KMS has Ed25519 no other way, a token of up to 4,096 bytes. No
+// private key is ever in a function, a table or an environment variable. A MAC derives an hourly key for seals, so that
 // sealing costs one call an hour and not one each. A Vault encrypts the secrets
 // that a digest would not do for. None decides which key: that is the registry's
 // matter, or the caller's, so signing costs one call and no GetPublicKey.
@@ -12,7 +13,6 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -22,6 +22,7 @@ import (
 	"net/http"
 	"time"
 
+	"filippo.io/mldsa/x509"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -80,41 +81,57 @@ type Signer struct {
 	Client *kms.Client
 }
 
-// Sign returns the JWS signature of a SHA-256 digest by the key whose ARN is
-// key.Reference. An error wraps jwt.ErrKeyUnusable where KMS says that the key is
-// disabled, of another kind, to be deleted or gone, and jwt.ErrBusy where KMS
-// throttles, fails or does not answer in time.
-func (s Signer) Sign(ctx context.Context, key jwt.Key, digest []byte) ([]byte, error) {
-	algorithm, known := algorithms[key.Algorithm]
+// Sign returns the JWS signature of a message by the key whose ARN is key.Reference.
+// An error wraps jwt.ErrKeyUnusable where KMS says that the key is disabled, of
+// another kind, to be deleted or gone, and jwt.ErrBusy where KMS throttles, fails or
+// does not answer in time.
+func (s Signer) Sign(ctx context.Context, key jwt.Key, message []byte) ([]byte, error) {
+	how, known := algorithms[key.Algorithm]
 	if !known {
 		return nil, fmt.Errorf("kms: no signatures by %s", key.Algorithm)
 	}
 	out, err := s.Client.Sign(ctx, &kms.SignInput{
 		KeyId:            &key.Reference,
-		Message:          digest,
-		MessageType:      types.MessageTypeDigest,
-		SigningAlgorithm: algorithm,
+		Message:          message,
+		MessageType:      how.message,
+		SigningAlgorithm: how.algorithm,
 	})
 	if err != nil {
 		return nil, explain(err)
 	}
-	if key.Algorithm == jwt.ES256 {
-		return fixed(out.Signature)
+	if how.bits != 0 {
+		return fixed(out.Signature, how.bits)
 	}
 	return out.Signature, nil
 }
 
-// algorithms are jwt.Algorithms (RFC 7518 §3) as KMS names them. The salt of its
-// PSS is as long as the digest, as RFC 7518 §3.5 asks.
-var algorithms = map[string]types.SigningAlgorithmSpec{
-	jwt.RS256: types.SigningAlgorithmSpecRsassaPkcs1V15Sha256,
-	jwt.PS256: types.SigningAlgorithmSpecRsassaPssSha256,
-	jwt.ES256: types.SigningAlgorithmSpecEcdsaSha256,
+// algorithms are jwt.Algorithms as KMS names them, and what it is given by each. The
+// salt of its PSS is as long as the digest, as RFC 7518 §3.5 asks. bits are those of
+// the order of a curve whose signatures it gives in DER.
+var algorithms = map[string]struct {
+	algorithm types.SigningAlgorithmSpec
+	message   types.MessageType
+	bits      int
+}{
+	jwt.RS256:   {types.SigningAlgorithmSpecRsassaPkcs1V15Sha256, types.MessageTypeDigest, 0},
+	jwt.RS384:   {types.SigningAlgorithmSpecRsassaPkcs1V15Sha384, types.MessageTypeDigest, 0},
+	jwt.RS512:   {types.SigningAlgorithmSpecRsassaPkcs1V15Sha512, types.MessageTypeDigest, 0},
+	jwt.PS256:   {types.SigningAlgorithmSpecRsassaPssSha256, types.MessageTypeDigest, 0},
+	jwt.PS384:   {types.SigningAlgorithmSpecRsassaPssSha384, types.MessageTypeDigest, 0},
+	jwt.PS512:   {types.SigningAlgorithmSpecRsassaPssSha512, types.MessageTypeDigest, 0},
+	jwt.ES256:   {types.SigningAlgorithmSpecEcdsaSha256, types.MessageTypeDigest, 256},
+	jwt.ES384:   {types.SigningAlgorithmSpecEcdsaSha384, types.MessageTypeDigest, 384},
+	jwt.ES512:   {types.SigningAlgorithmSpecEcdsaSha512, types.MessageTypeDigest, 521},
+	jwt.EdDSA:   {types.SigningAlgorithmSpecEd25519Sha512, types.MessageTypeRaw, 0},
+	jwt.Ed25519: {types.SigningAlgorithmSpecEd25519Sha512, types.MessageTypeRaw, 0},
+	jwt.MLDSA44: {types.SigningAlgorithmSpecMlDsaShake256, types.MessageTypeExternalMu, 0},
+	jwt.MLDSA65: {types.SigningAlgorithmSpecMlDsaShake256, types.MessageTypeExternalMu, 0},
+	jwt.MLDSA87: {types.SigningAlgorithmSpecMlDsaShake256, types.MessageTypeExternalMu, 0},
 }
 
-// fixed makes of an ECDSA signature in DER (RFC 3279 §2.2.3), which KMS gives, the
-// 64 bytes of RFC 7518 §3.4: r and s, each of 32 bytes.
-func fixed(der []byte) ([]byte, error) {
+// fixed makes of an ECDSA signature in DER (RFC 3279 §2.2.3), which KMS gives, that of
+// RFC 7518 §3.4: r and s, each as long as the order of the curve.
+func fixed(der []byte, bits int) ([]byte, error) {
 	var signature struct{ R, S *big.Int }
 	if _, err := asn1.Unmarshal(der, &signature); err != nil {
 		return nil, fmt.Errorf("kms: signature: %w", err)
@@ -123,12 +140,13 @@ func fixed(der []byte) ([]byte, error) {
 	if again, err := asn1.Marshal(signature); err != nil || !bytes.Equal(again, der) {
 		return nil, errors.New("kms: signature: it is more than r and s")
 	}
-	out := make([]byte, 64)
+	size := (bits + 7) / 8
+	out := make([]byte, 2*size)
 	for i, n := range []*big.Int{signature.R, signature.S} {
-		if n.Sign() <= 0 || n.BitLen() > 256 {
-			return nil, errors.New("kms: signature: it is none on P-256")
+		if n.Sign() <= 0 || n.BitLen() > bits {
+			return nil, fmt.Errorf("kms: signature: it is none on a curve of %d bits", bits)
 		}
-		n.FillBytes(out[32*i : 32*i+32])
+		n.FillBytes(out[size*i : size*i+size])
 	}
 	return out, nil
 }

@@ -9,12 +9,12 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/binary"
 	"encoding/pem"
 	"errors"
@@ -22,6 +22,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+
+	"filippo.io/mldsa"
+	"filippo.io/mldsa/mldsacrypto"
+	"filippo.io/mldsa/x509"
 
 	"kmint/pkg/jwt"
 )
@@ -29,9 +35,17 @@ import (
 // Reference names the signing key for RS256, as an ARN names a key in KMS.
 const Reference = "local"
 
-// References name the signing keys, by their algorithms.
+// References name the signing keys that are always there, by their algorithms.
 func References() map[string]string {
-	return map[string]string{jwt.RS256: Reference, jwt.PS256: "local-ps256", jwt.ES256: "local-es256"}
+	return map[string]string{jwt.RS256: Reference, jwt.PS256: ReferenceOf(jwt.PS256), jwt.ES256: ReferenceOf(jwt.ES256)}
+}
+
+// ReferenceOf names the signing key for an algorithm.
+func ReferenceOf(algorithm string) string {
+	if algorithm == jwt.RS256 {
+		return Reference
+	}
+	return Reference + "-" + strings.ToLower(algorithm)
 }
 
 const (
@@ -42,12 +56,13 @@ const (
 	vaultFile = "secrets-key"
 )
 
-// files hold the signing keys: PKCS #8 (RFC 5208) in PEM (RFC 7468).
-var files = map[string]string{
-	jwt.RS256: "signing-key.pem", jwt.PS256: "signing-key-ps256.pem", jwt.ES256: "signing-key-es256.pem",
+// fileOf holds a signing key: PKCS #8 (RFC 5208) in PEM (RFC 7468).
+func fileOf(algorithm string) string {
+	return "signing-key" + strings.TrimPrefix(ReferenceOf(algorithm), Reference) + ".pem"
 }
 
-// Keys are a signing key for each algorithm, a MAC key and one that encrypts.
+// Keys are a signing key for each algorithm that was asked for, a MAC key and one
+// that encrypts.
 type Keys struct {
 	signing map[string]signingKey // by reference
 	mac     []byte
@@ -60,19 +75,26 @@ type signingKey struct {
 	private   crypto.Signer
 }
 
-// Open reads the keys under dir. Those that are not there yet are made, at once
-// whole, so that of several that start together all use the same.
-func Open(dir string) (*Keys, error) {
+// Open reads the keys under dir. Those of References and of more algorithms that are
+// not there yet are made, at once whole, so that of several that start together all
+// use the same.
+func Open(dir string, more ...string) (*Keys, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("localkey: %w", err)
 	}
 	k := &Keys{signing: map[string]signingKey{}}
 	for _, algorithm := range jwt.Algorithms() {
-		key, err := openSigningKey(filepath.Join(dir, files[algorithm]), algorithm)
+		path := filepath.Join(dir, fileOf(algorithm))
+		if _, asked := References()[algorithm]; !asked && !slices.Contains(more, algorithm) {
+			if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+		}
+		key, err := openSigningKey(path, algorithm)
 		if err != nil {
 			return nil, err
 		}
-		k.signing[References()[algorithm]] = key
+		k.signing[ReferenceOf(algorithm)] = key
 	}
 	for name, key := range map[string]*[]byte{macFile: &k.mac, vaultFile: &k.secrets} {
 		path := filepath.Join(dir, name)
@@ -100,20 +122,11 @@ func openSigningKey(path, algorithm string) (signingKey, error) {
 	if err != nil {
 		return signingKey{}, fmt.Errorf("localkey: %s: %w", path, err)
 	}
-	key := signingKey{algorithm: algorithm}
-	switch private := parsed.(type) {
-	case *rsa.PrivateKey: // RFC 7518 §3.3: "A key of size 2048 bits or larger MUST be used"
-		if algorithm != jwt.ES256 && private.N.BitLen() >= bits {
-			key.private = private
-		}
-	case *ecdsa.PrivateKey: // RFC 7518 §3.4
-		if algorithm == jwt.ES256 && private.Curve == elliptic.P256() {
-			key.private = private
-		}
-	}
-	if key.private == nil {
+	private, ok := parsed.(crypto.Signer)
+	if !ok || jwt.CheckKey(algorithm, private.Public()) != nil {
 		return signingKey{}, fmt.Errorf("localkey: %s holds no key for %s", path, algorithm)
 	}
+	key := signingKey{algorithm: algorithm, private: private}
 	if key.id, err = jwt.Thumbprint(key.private.Public()); err != nil {
 		return signingKey{}, fmt.Errorf("localkey: %w", err)
 	}
@@ -123,9 +136,22 @@ func openSigningKey(path, algorithm string) (signingKey, error) {
 func newSigningKey(algorithm string) ([]byte, error) {
 	var private any
 	var err error
-	if algorithm == jwt.ES256 {
+	switch algorithm {
+	case jwt.ES256:
 		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	} else {
+	case jwt.ES384:
+		private, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	case jwt.ES512:
+		private, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	case jwt.EdDSA, jwt.Ed25519:
+		_, private, err = ed25519.GenerateKey(rand.Reader)
+	case jwt.MLDSA44:
+		private, err = mldsa.GenerateKey(mldsa.MLDSA44())
+	case jwt.MLDSA65:
+		private, err = mldsa.GenerateKey(mldsa.MLDSA65())
+	case jwt.MLDSA87:
+		private, err = mldsa.GenerateKey(mldsa.MLDSA87())
+	default:
 		private, err = rsa.GenerateKey(rand.Reader, bits)
 	}
 	if err != nil {
@@ -183,41 +209,62 @@ func place(path string, content []byte) (err error) {
 	return nil
 }
 
-// Sign returns the JWS signature (RFC 7518 §3) of a SHA-256 digest. The error wraps
+// Sign returns the JWS signature of a message, as kms.Signer does. The error wraps
 // jwt.ErrKeyUnusable if the key is another than those held here.
-func (k *Keys) Sign(_ context.Context, key jwt.Key, digest []byte) ([]byte, error) {
+func (k *Keys) Sign(_ context.Context, key jwt.Key, message []byte) ([]byte, error) {
 	held, ok := k.signing[key.Reference]
 	switch {
 	case !ok || key.ID != held.id:
 		return nil, fmt.Errorf("localkey: %w: %s is not held here", jwt.ErrKeyUnusable, key.ID)
 	case key.Algorithm != held.algorithm:
 		return nil, fmt.Errorf("localkey: no signatures by %s", key.Algorithm)
-	case len(digest) != sha256.Size:
-		return nil, fmt.Errorf("localkey: a digest of %d bytes", len(digest))
 	}
-	signature, err := sign(held, digest)
+	signature, err := sign(held, message)
 	if err != nil {
 		return nil, fmt.Errorf("localkey: %w", err)
 	}
 	return signature, nil
 }
 
-func sign(key signingKey, digest []byte) ([]byte, error) {
-	private, ok := key.private.(*ecdsa.PrivateKey)
-	if ok {
-		r, s, err := ecdsa.Sign(rand.Reader, private, digest)
+// sign obeys RFC 7518 §3.3 to §3.5, RFC 8037 §3.1 and RFC 9964.
+func sign(key signingKey, message []byte) ([]byte, error) {
+	var hash crypto.Hash // 0 for the message itself
+	switch _, is := key.private.(*mldsa.PrivateKey); {
+	case is:
+		hash = mldsacrypto.MLDSAMu
+	case strings.HasSuffix(key.algorithm, "256"):
+		hash = crypto.SHA256
+	case strings.HasSuffix(key.algorithm, "384"):
+		hash = crypto.SHA384
+	case strings.HasSuffix(key.algorithm, "512"):
+		hash = crypto.SHA512
+	}
+	if private, is := key.private.(*ecdsa.PrivateKey); is {
+		if len(message) != hash.Size() { // which ecdsa would pass over
+			return nil, fmt.Errorf("a digest of %d bytes", len(message))
+		}
+		r, s, err := ecdsa.Sign(rand.Reader, private, message)
 		if err != nil {
 			return nil, err
 		}
-		return append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...), nil
+		size := (private.Params().BitSize + 7) / 8
+		return append(r.FillBytes(make([]byte, size)), s.FillBytes(make([]byte, size))...), nil
 	}
-	if key.algorithm == jwt.PS256 {
-		return key.private.Sign(rand.Reader, digest, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256})
+	if strings.HasPrefix(key.algorithm, "PS") {
+		return key.private.Sign(rand.Reader, message, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: hash})
 	}
-	return key.private.Sign(rand.Reader, digest, crypto.SHA256)
+	return key.private.Sign(rand.Reader, message, hash)
 }
 
-// PublicKey is the public half of one of the signing keys that References name.
+// Algorithms lists those that a key is held for, in the order of jwt.Algorithms.
+func (k *Keys) Algorithms() []string {
+	return slices.DeleteFunc(jwt.Algorithms(), func(algorithm string) bool {
+		_, held := k.signing[ReferenceOf(algorithm)]
+		return !held
+	})
+}
+
+// PublicKey is the public half of the signing key of that name.
 func (k *Keys) PublicKey(_ context.Context, reference string) (crypto.PublicKey, error) {
 	held, ok := k.signing[reference]
 	if !ok {

@@ -115,7 +115,7 @@ func signedBy(kty, curve string) []string {
 		}
 	case "OKP":
 		if curve == "Ed25519" {
-			return []string{"EdDSA"}
+			return []string{"EdDSA", "Ed25519"}
 		}
 	}
 	return nil

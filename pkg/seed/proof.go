@@ -47,7 +47,7 @@ func (o *object) proof(c *Client) {
 // algorithms reads the algorithms of assertions: one by the name that OpenID Connect
 // Dynamic Client Registration 1.0 §2 gives it, or a list by ours.
 func (o *object) algorithms(method string) []string {
-	allowed, byDefault := jwt.AsymmetricAlgorithms(), jwt.Algorithms()
+	allowed, byDefault := jwt.AsymmetricAlgorithms(), []string{jwt.RS256, jwt.PS256, jwt.ES256}
 	if method == oauth.ClientSecretJWT {
 		allowed, byDefault = jwt.SymmetricAlgorithms(), []string{"HS256"}
 	}

@@ -2,7 +2,6 @@ package kmstest
 
 import (
 	"crypto"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"filippo.io/mldsa/x509"
 )
 
 // file is where a kept server keeps everything.
@@ -27,6 +28,8 @@ type keptKey struct {
 	Created     time.Time `json:"created"`
 	Deletion    time.Time `json:"deletion,omitzero"`
 	Tags        []tag     `json:"tags,omitempty"`
+	Policy      string    `json:"policy,omitempty"`
+	MultiRegion bool      `json:"multi_region,omitempty"`
 	// PKCS8, Secret or AES is the key itself.
 	PKCS8  []byte `json:"pkcs8,omitempty"`
 	Secret []byte `json:"secret,omitempty"`
@@ -66,6 +69,7 @@ func Open(dir string) (*Server, error) {
 			return nil, err
 		}
 		held.state, held.description, held.created, held.deletion, held.tags = k.State, k.Description, k.Created, k.Deletion, k.Tags
+		held.policy, held.multiRegion = k.Policy, k.MultiRegion
 		s.keys[k.ID] = held
 	}
 	for name, id := range kept.Aliases {
@@ -81,7 +85,7 @@ func (s *Server) save() error {
 	}
 	kept := keptServer{Aliases: s.aliases}
 	for _, k := range s.keys {
-		keep := keptKey{ID: k.id, State: k.state, Description: k.description, Created: k.created, Deletion: k.deletion, Tags: k.tags, Secret: k.secret, AES: k.aes}
+		keep := keptKey{ID: k.id, State: k.state, Description: k.description, Created: k.created, Deletion: k.deletion, Tags: k.tags, Policy: k.policy, MultiRegion: k.multiRegion, Secret: k.secret, AES: k.aes}
 		if k.signer != nil {
 			der, err := x509.MarshalPKCS8PrivateKey(crypto.PrivateKey(k.signer))
 			if err != nil {

@@ -1,9 +1,9 @@
 // Package kmstest answers: would AWS KMS have done this?
 //
-// A Server speaks the JSON protocol of AWS KMS and holds real keys (RSA_2048,
-// ECC_NIST_P256, HMAC_256, SYMMETRIC_DEFAULT). It is strict where it matters to us: it refuses what
-// KMS refuses, with the codes and words of KMS, and signs a digest as it is
-// given. Other test servers hash a digest once more, or sign with a disabled
+// A Server speaks the JSON protocol of AWS KMS and holds real keys: those for
+// signatures of every spec but SM2 and ECC_SECG_P256K1, HMAC_256 and
+// SYMMETRIC_DEFAULT. It is strict where it matters to us: it refuses what KMS
+// refuses, with the codes and words of KMS, and signs a digest as it is given. Other test servers hash a digest once more, or sign with a disabled
 // key, so what works with them may fail on AWS. It throttles, delays and drops
 // on request, and counts.
 //
@@ -13,6 +13,7 @@ package kmstest
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -21,15 +22,26 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"filippo.io/mldsa"
 )
 
 // Specs of keys that the server holds.
 const (
 	RSA2048   = "RSA_2048"
+	RSA3072   = "RSA_3072"
+	RSA4096   = "RSA_4096"
 	P256      = "ECC_NIST_P256"
+	P384      = "ECC_NIST_P384"
+	P521      = "ECC_NIST_P521"
+	Edwards   = "ECC_NIST_EDWARDS25519"
+	MLDSA44   = "ML_DSA_44"
+	MLDSA65   = "ML_DSA_65"
+	MLDSA87   = "ML_DSA_87"
 	HMAC256   = "HMAC_256"
 	Symmetric = "SYMMETRIC_DEFAULT"
 )
@@ -94,6 +106,8 @@ type key struct {
 	created     time.Time
 	deletion    time.Time
 	tags        []tag
+	policy      string // "" for the default
+	multiRegion bool
 	signer      crypto.Signer
 	secret      []byte
 	aes         AES
@@ -129,9 +143,9 @@ func (s *Server) Create(spec string) (arn string, err error) {
 	return k.arn(), s.save()
 }
 
-// Add holds a key of the caller's: an *rsa.PrivateKey of 2,048 bits, an
-// *ecdsa.PrivateKey on P-256, 32 bytes for HMAC_256, or AES. id is a UUID, which
-// ends its ARN.
+// Add holds a key of the caller's: an *rsa.PrivateKey of 2,048, 3,072 or 4,096 bits,
+// an *ecdsa.PrivateKey on P-256, P-384 or P-521, an ed25519.PrivateKey, an
+// *mldsa.PrivateKey, 32 bytes for HMAC_256, or AES. id is a UUID, which ends its ARN.
 func (s *Server) Add(id string, material any) (arn string, err error) {
 	k, err := s.hold(id, material)
 	if err != nil {
@@ -352,10 +366,23 @@ func (s *Server) generate(spec string) (*key, error) {
 	var material any
 	var err error
 	switch spec {
-	case RSA2048:
-		material, err = rsa.GenerateKey(rand.Reader, 2048)
+	case RSA2048, RSA3072, RSA4096:
+		bits, _ := strconv.Atoi(strings.TrimPrefix(spec, "RSA_"))
+		material, err = rsa.GenerateKey(rand.Reader, bits)
 	case P256:
 		material, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case P384:
+		material, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	case P521:
+		material, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	case Edwards:
+		_, material, err = ed25519.GenerateKey(rand.Reader)
+	case MLDSA44:
+		material, err = mldsa.GenerateKey(mldsa.MLDSA44())
+	case MLDSA65:
+		material, err = mldsa.GenerateKey(mldsa.MLDSA65())
+	case MLDSA87:
+		material, err = mldsa.GenerateKey(mldsa.MLDSA87())
 	case HMAC256, Symmetric:
 		secret := make([]byte, 32)
 		_, err = rand.Read(secret)
@@ -374,16 +401,11 @@ func (s *Server) generate(spec string) (*key, error) {
 func (s *Server) hold(id string, material any) (*key, error) {
 	k := &key{id: id, state: Enabled, created: s.Now()}
 	switch m := material.(type) {
-	case *rsa.PrivateKey:
-		if m.N.BitLen() != 2048 {
-			return nil, fmt.Errorf("kmstest: RSA key of %d bits", m.N.BitLen())
+	case crypto.Signer:
+		if k.spec = specOf(m); k.spec == "" {
+			return nil, fmt.Errorf("kmstest: no spec is that of this %T", m)
 		}
-		k.spec, k.signer = RSA2048, m
-	case *ecdsa.PrivateKey:
-		if m.Curve != elliptic.P256() {
-			return nil, fmt.Errorf("kmstest: key on %s", m.Curve.Params().Name)
-		}
-		k.spec, k.signer = P256, m
+		k.signer = m
 	case []byte:
 		if len(m) != 32 {
 			return nil, fmt.Errorf("kmstest: HMAC key of %d bytes", len(m))
@@ -403,6 +425,22 @@ func (s *Server) hold(id string, material any) (*key, error) {
 	return k, nil
 }
 
+// specOf is the spec of a private key, "" for one that KMS does not hold.
+func specOf(private crypto.Signer) string {
+	switch k := private.(type) {
+	case *rsa.PrivateKey:
+		return map[int]string{2048: RSA2048, 3072: RSA3072, 4096: RSA4096}[k.N.BitLen()]
+	case *ecdsa.PrivateKey:
+		return map[elliptic.Curve]string{elliptic.P256(): P256, elliptic.P384(): P384, elliptic.P521(): P521}[k.Curve]
+	case ed25519.PrivateKey:
+		return Edwards
+	case *mldsa.PrivateKey:
+		return strings.ReplaceAll(k.PublicKey().Parameters().String(), "-", "_")
+	default:
+		return ""
+	}
+}
+
 // newID makes a UUID (RFC 9562 §5.4).
 func newID() string {
 	b := make([]byte, 16)
@@ -413,6 +451,10 @@ func newID() string {
 }
 
 func isID(id string) bool {
+	if hexadecimal, ok := strings.CutPrefix(id, "mrk-"); ok { // a multi-Region key's
+		_, err := hex.DecodeString(hexadecimal)
+		return err == nil && len(hexadecimal) == 32
+	}
 	parts := strings.Split(id, "-")
 	if len(id) != 36 || len(parts) != 5 || len(parts[0]) != 8 || len(parts[1]) != 4 || len(parts[2]) != 4 || len(parts[3]) != 4 {
 		return false

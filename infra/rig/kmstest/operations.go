@@ -1,19 +1,15 @@
 package kmstest
 
 import (
-	"crypto"
-	"crypto/ecdsa"
 	"crypto/hmac"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
-	_ "crypto/sha512" // for crypto.SHA384 and crypto.SHA512
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"filippo.io/mldsa/x509"
 )
 
 // request has the members of every request that is understood.
@@ -38,30 +34,11 @@ type request struct {
 	AliasName           string
 	TargetKeyId         string
 	PendingWindowInDays *int
-}
-
-// An algorithm makes signatures of a digest.
-type algorithm struct {
-	spec string
-	hash crypto.Hash
-	pss  bool
-}
-
-var signing = map[string]algorithm{
-	"RSASSA_PKCS1_V1_5_SHA_256": {RSA2048, crypto.SHA256, false},
-	"RSASSA_PKCS1_V1_5_SHA_384": {RSA2048, crypto.SHA384, false},
-	"RSASSA_PKCS1_V1_5_SHA_512": {RSA2048, crypto.SHA512, false},
-	"RSASSA_PSS_SHA_256":        {RSA2048, crypto.SHA256, true},
-	"RSASSA_PSS_SHA_384":        {RSA2048, crypto.SHA384, true},
-	"RSASSA_PSS_SHA_512":        {RSA2048, crypto.SHA512, true},
-	"ECDSA_SHA_256":             {P256, crypto.SHA256, false},
-	// Of keys that are not held here.
-	"ECDSA_SHA_384":      {"", crypto.SHA384, false},
-	"ECDSA_SHA_512":      {"", crypto.SHA512, false},
-	"ED25519_SHA_512":    {},
-	"ED25519_PH_SHA_512": {},
-	"ML_DSA_SHAKE_256":   {},
-	"SM2DSA":             {},
+	Policy              string
+	PolicyName          string
+	MultiRegion         bool
+	Limit               *int
+	Marker              string
 }
 
 var macAlgorithms = []string{"HMAC_SHA_224", "HMAC_SHA_256", "HMAC_SHA_384", "HMAC_SHA_512"}
@@ -74,6 +51,7 @@ func (s *Server) perform(operation string, body []byte) (any, *refusal) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.bury()
 	var answer any
 	var refused *refusal
 	switch operation {
@@ -95,6 +73,12 @@ func (s *Server) perform(operation string, body []byte) (any, *refusal) {
 		return s.describeKey(r)
 	case "ListResourceTags":
 		return s.listResourceTags(r)
+	case "ListKeys":
+		return s.listKeys(r)
+	case "GetKeyPolicy":
+		return s.getKeyPolicy(r)
+	case "PutKeyPolicy":
+		answer, refused = s.putKeyPolicy(r)
 	case "CreateKey":
 		answer, refused = s.createKey(r)
 	case "CreateAlias":
@@ -200,112 +184,6 @@ func checkMessage(message []byte) *refusal {
 	return nil
 }
 
-// digest checks a request to sign or verify, and yields the key and the digest.
-func (s *Server) digest(r request, operation string) (*key, algorithm, []byte, *refusal) {
-	none := func(refused *refusal) (*key, algorithm, []byte, *refusal) { return nil, algorithm{}, nil, refused }
-	if refused := checkMessage(r.Message); refused != nil {
-		return none(refused)
-	}
-	a, known := signing[r.SigningAlgorithm]
-	if !known {
-		return none(invalidEnum("signingAlgorithm", r.SigningAlgorithm, names(func(algorithm) bool { return true })))
-	}
-	if r.MessageType == "" {
-		r.MessageType = "RAW"
-	}
-	if types := []string{"RAW", "DIGEST", "EXTERNAL_MU"}; !slices.Contains(types, r.MessageType) {
-		return none(invalidEnum("messageType", r.MessageType, types))
-	}
-	k, refused := s.usable(r.KeyId)
-	switch {
-	case refused != nil:
-		return none(refused)
-	case k.signer == nil:
-		return none(refuse("InvalidKeyUsageException", "%s key usage is %s which is not valid for %s.", k.arn(), k.usage(), operation))
-	case k.spec != a.spec:
-		return none(refuse("InvalidKeyUsageException", "Algorithm %s is incompatible with key spec %s.", r.SigningAlgorithm, k.spec))
-	case r.MessageType == "EXTERNAL_MU":
-		return none(refuse("ValidationException", "Message type EXTERNAL_MU is incompatible with key spec %s.", k.spec))
-	case r.MessageType == "RAW":
-		h := a.hash.New()
-		h.Write(r.Message)
-		return k, a, h.Sum(nil), nil
-	case len(r.Message) != a.hash.Size():
-		return none(refuse("ValidationException", "Digest is invalid length for algorithm %s.", r.SigningAlgorithm))
-	}
-	return k, a, r.Message, nil
-}
-
-// names lists the signing algorithms that fit.
-func names(fit func(algorithm) bool) []string {
-	var out []string
-	for name, a := range signing {
-		if fit(a) {
-			out = append(out, name)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-func (a algorithm) options() crypto.SignerOpts {
-	if a.pss {
-		return &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: a.hash}
-	}
-	return a.hash
-}
-
-func (s *Server) sign(r request) (any, *refusal) {
-	k, a, digest, refused := s.digest(r, "Sign")
-	if refused != nil {
-		return nil, refused
-	}
-	if r.DryRun {
-		return nil, dryRun()
-	}
-	// The signature needs no lock, and would else make all others wait.
-	s.mu.Unlock()
-	signature, err := k.signer.Sign(rand.Reader, digest, a.options())
-	s.mu.Lock()
-	if err != nil {
-		return nil, refuse(Internal, "%v", err)
-	}
-	return struct {
-		KeyId            string
-		Signature        []byte
-		SigningAlgorithm string
-	}{k.arn(), signature, r.SigningAlgorithm}, nil
-}
-
-func (s *Server) verify(r request) (any, *refusal) {
-	k, a, digest, refused := s.digest(r, "Verify")
-	if refused != nil {
-		return nil, refused
-	}
-	if r.DryRun {
-		return nil, dryRun()
-	}
-	valid := false
-	switch public := k.signer.Public().(type) {
-	case *rsa.PublicKey:
-		if a.pss {
-			valid = rsa.VerifyPSS(public, a.hash, digest, r.Signature, a.options().(*rsa.PSSOptions)) == nil
-		} else {
-			valid = rsa.VerifyPKCS1v15(public, a.hash, digest, r.Signature) == nil
-		}
-	case *ecdsa.PublicKey:
-		valid = ecdsa.VerifyASN1(public, digest, r.Signature)
-	}
-	if !valid {
-		return nil, refuse("KMSInvalidSignatureException", "")
-	}
-	return struct {
-		KeyId            string
-		SignatureValid   bool
-		SigningAlgorithm string
-	}{k.arn(), true, r.SigningAlgorithm}, nil
-}
-
 func dryRun() *refusal {
 	return refuse("DryRunOperationException", "The request would have succeeded, but the DryRun option is set.")
 }
@@ -329,7 +207,7 @@ func (s *Server) getPublicKey(r request) (any, *refusal) {
 		CustomerMasterKeySpec string
 		KeyUsage              string
 		SigningAlgorithms     []string
-	}{k.arn(), der, k.spec, k.spec, k.usage(), names(func(a algorithm) bool { return a.spec == k.spec })}, nil
+	}{k.arn(), der, k.spec, k.spec, k.usage(), signingAlgorithms(k.spec)}, nil
 }
 
 // mac checks a request to make or verify a MAC, and yields the key and the MAC.
@@ -397,12 +275,12 @@ func (k *key) metadata() map[string]any {
 		"KeySpec":               k.spec,
 		"KeyState":              k.state,
 		"KeyUsage":              k.usage(),
-		"MultiRegion":           false,
+		"MultiRegion":           k.multiRegion,
 		"Origin":                "AWS_KMS",
 	}
 	switch {
 	case k.signer != nil:
-		m["SigningAlgorithms"] = names(func(a algorithm) bool { return a.spec == k.spec })
+		m["SigningAlgorithms"] = signingAlgorithms(k.spec)
 	case k.aes != nil:
 		m["EncryptionAlgorithms"] = []string{Symmetric}
 	default:
@@ -430,23 +308,33 @@ func (s *Server) createKey(r request) (any, *refusal) {
 	if r.KeyUsage == "" && r.KeySpec == Symmetric {
 		r.KeyUsage = "ENCRYPT_DECRYPT"
 	}
-	usages := map[string]string{RSA2048: "SIGN_VERIFY", P256: "SIGN_VERIFY", HMAC256: "GENERATE_VERIFY_MAC", Symmetric: "ENCRYPT_DECRYPT"}
-	usage, held := usages[r.KeySpec]
+	usage, held := map[string]string{HMAC256: "GENERATE_VERIFY_MAC", Symmetric: "ENCRYPT_DECRYPT"}[r.KeySpec]
+	if len(signingAlgorithms(r.KeySpec)) > 0 {
+		usage, held = "SIGN_VERIFY", true
+	}
 	switch {
 	case !held:
 		return nil, refuse(notImplemented, "kmstest holds no keys of spec %q", r.KeySpec)
 	case r.KeyUsage == "":
 		return nil, refuse("ValidationException", "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.")
-	case r.KeySpec == RSA2048 && r.KeyUsage == "ENCRYPT_DECRYPT", r.KeySpec == P256 && r.KeyUsage == "KEY_AGREEMENT":
+	case strings.HasPrefix(r.KeySpec, "RSA_") && r.KeyUsage == "ENCRYPT_DECRYPT", strings.HasPrefix(r.KeySpec, "ECC_NIST_P") && r.KeyUsage == "KEY_AGREEMENT":
 		return nil, refuse(notImplemented, "kmstest holds no keys for %s", r.KeyUsage)
 	case r.KeyUsage != usage:
 		return nil, refuse("ValidationException", "KeyUsage %s is not compatible with KeySpec %s", r.KeyUsage, r.KeySpec)
+	}
+	if r.Policy != "" {
+		if refused := checkPolicy(r.Policy); refused != nil {
+			return nil, refused
+		}
 	}
 	k, err := s.generate(r.KeySpec)
 	if err != nil {
 		return nil, refuse(Internal, "%v", err)
 	}
-	k.description = r.Description
+	k.description, k.policy, k.multiRegion = r.Description, r.Policy, r.MultiRegion
+	if k.multiRegion {
+		k.id = "mrk-" + strings.ReplaceAll(k.id, "-", "")
+	}
 	if refused := k.tag(r.Tags); refused != nil {
 		return nil, refused
 	}

@@ -157,9 +157,11 @@ func build(t *testing.T, log io.Writer) house {
 		Clients: db, Settings: db, Issuers: db, Registry: db, Users: db, Sessions: db, Grants: db, Uses: db, Revoked: db, Opaque: db,
 		MAC: local, Now: now.now, Log: logger,
 	}.Handler())
-	mux.Handle("/.well-known/", server.Discovery{
+	discovery := server.Discovery{
 		Issuer: issuer, TokenPath: "/oauth/token", AuthorizeSigns: true, Issuers: db, Registry: db, Now: now.now, Log: logger,
-	}.Handler())
+	}.Handler()
+	mux.Handle("/.well-known/", discovery)
+	mux.Handle("/oidc/check_session", discovery)
 	return house{Handler: mux, clock: now, seed: example, told: back}
 }
 

@@ -2,7 +2,9 @@ package conformance_test
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"net/http"
 	"net/url"
 	"strings"
@@ -209,4 +211,45 @@ func backChannel(f *flow) {
 	// The channel is that of pkg/fetch, which is not in between here.
 	f.leave("EnsureIncomingTls12WithSecureCipherOrTls13", "EnsureIncomingTls13")
 	l.loggedOut(a)
+}
+
+// sessionManagement: the frame says that nothing has changed, and after a logout that
+// something has (OpenID Connect Session Management 1.0 §3.1).
+func sessionManagement(f *flow) {
+	var told string
+	l, a := f.logOut("conformance", func(l leaving) {
+		f.judge("CheckDiscCheckSessionIframe", strings.HasPrefix(f.endpoint("check_session_iframe"), "https://"), f.server["check_session_iframe"])
+		told = l.after.answer.Get("session_state")
+		f.stop("ExtractSessionStateFromAuthorizationResponse", told != "", l.after.answer)
+		f.judge("CheckSessionResultIsUnchanged", f.frameSays(told) == "unchanged", f.frameSays(told))
+	})
+	if a.at != l.client.PostLogoutRedirectURIs[0] {
+		f.Fatalf("not sent on: at %q, %d %s", a.at, a.page.status, a.page.body)
+	}
+	l.judge("CheckPostLogoutState", a.query.Get("state") == l.Get("state"), a.query)
+	l.judge("CheckForUnexpectedParametersInPostLogoutRedirect", len(a.query) == 1, a.query)
+	f.judge("CheckSecondSessionResultIsChanged", f.frameSays(told) == "changed", f.frameSays(told))
+	f.withoutSession()
+}
+
+// frameSays is what the frame's script would answer the client's page. A browser runs it
+// in infra/clients; here there is none, and this does what the page says.
+func (f *flow) frameSays(told string) string {
+	f.Helper()
+	page := f.house.send(http.MethodGet, f.endpoint("check_session_iframe"), nil, nil)
+	if page.status != http.StatusOK || !strings.HasPrefix(page.header.Get("Content-Type"), "text/html") || page.header.Get("X-Frame-Options") != "" ||
+		strings.Contains(page.header.Get("Content-Security-Policy"), "frame-ancestors") {
+		f.Fatalf("not a page for a frame: %d %v", page.status, page.header)
+	}
+	const name = "__Host-kmint_state"
+	if !strings.Contains(page.body, `"`+name+`"`) {
+		f.Fatalf("it reads another cookie than %s: %s", name, page.body)
+	}
+	origin, _, _ := strings.Cut(strings.TrimPrefix(f.redirectURI(), "https://"), "/")
+	_, salt, _ := strings.Cut(told, ".")
+	sum := sha256.Sum256([]byte(f.client.ID + " https://" + origin + " " + f.browser.cookies[name] + " " + salt))
+	if told == hex.EncodeToString(sum[:])+"."+salt {
+		return "unchanged"
+	}
+	return "changed"
 }

@@ -89,6 +89,7 @@ var modules = map[string]func(f *flow){
 	"oidcc-session-management-discovery-endpoint-verification": announced(map[string]string{
 		"CheckDiscCheckSessionIframe": "check_session_iframe",
 	}),
+	"oidcc-session-management-rp-initiated-logout": sessionManagement,
 }
 
 // begin reads the server's metadata, as a client with a secret in the header.

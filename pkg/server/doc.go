@@ -119,6 +119,11 @@
 //   - OpenID Connect Back-Channel Logout 1.0 §2.5: clients are told when a person logs
 //     out, and not when a session expires, or a new login takes its place. What is
 //     tried five times in vain is kept for the owner, and tried no more.
+//   - OpenID Connect Session Management 1.0 §3.2: the state changes with the session: by
+//     every login, the same person's too, and by logout. What a client gets or loses does
+//     not change it, nor does a session that expires or is ended elsewhere. Where the
+//     browser keeps the cookie from the frame, the answer is error, not changed, after
+//     which the client would ask again and again.
 //   - OAuth 2.0 Web Message Response Mode: the origin that gets the message is the
 //     redirect_uri's, which must be one of the client's web_origins; there is no
 //     relay.

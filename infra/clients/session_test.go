@@ -1,0 +1,230 @@
+package clients
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+// TestSessionManagement is a client's page that watches kmint's frame, on another port,
+// and on another site.
+func TestSessionManagement(t *testing.T) {
+	t.Parallel()
+	needsChromium(t)
+	w := newWatcher(t, false)
+	t.Run("another port", w.watches)
+	t.Run("kept out", w.isKeptOut)
+	t.Run("another site", newWatcher(t, true).watches)
+}
+
+// A watcher is a relying party that asks the frame whose login the browser has (OpenID
+// Connect Session Management 1.0 §3.1).
+type watcher struct {
+	url   string
+	kmint *process
+}
+
+var watcherPage = template.Must(template.New("").Parse(`<!doctype html><html lang="en"><title>Party</title><h1>Party</h1>
+<iframe id="op" title="Session" hidden src="{{.}}oidc/check_session"></iframe>
+<script>
+const op = new URL({{.}}).origin, answers = []
+const ask = (message) => new Promise((resolve) => {
+	addEventListener("message", (e) => { if (e.origin === op) resolve(e.data) }, {once: true})
+	document.getElementById("op").contentWindow.postMessage(message, op)
+})
+const watch = async (message) => {
+	do answers.push(await ask(message)), await new Promise((resolve) => setTimeout(resolve, 50))
+	while (answers.at(-1) === "unchanged")
+}
+</script></html>`))
+
+func newWatcher(t *testing.T, crossSite bool) *watcher {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watcher{url: "http://localhost:" + port}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /", func(rw http.ResponseWriter, _ *http.Request) { _ = watcherPage.Execute(rw, w.kmint.issuer) })
+	mux.HandleFunc("GET /favicon.ico", func(http.ResponseWriter, *http.Request) {})
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}}
+	var env []string
+	if crossSite {
+		certFile, keyFile := certificate(t)
+		pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.url, server.TLS = "https://127.0.0.1:"+port, &tls.Config{Certificates: []tls.Certificate{pair}}
+		server.StartTLS()
+		env = []string{"TLS_CERT=" + certFile, "TLS_KEY=" + keyFile}
+	} else {
+		server.Start()
+	}
+	t.Cleanup(server.Close)
+
+	person := func(name string) map[string]any {
+		return map[string]any{"sub": name + "-user", "username": name, "password": password}
+	}
+	seed, err := json.Marshal(map[string]any{
+		"clients": []any{map[string]any{
+			"client_id": "watcher", "client_secret": strings.Repeat("watcher-secret-", 3), "client_name": "Party", "first_party": true,
+			"grant_types": []string{"authorization_code"}, "redirect_uris": []string{w.url + "/callback"}, "web_origins": []string{w.url},
+		}},
+		"users": []any{person(username), person("other")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "seed.json")
+	if err := os.WriteFile(path, seed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.kmint = makeRun(t, append(env, "SEED="+path)...)
+	return w
+}
+
+// asks opens an authorization request, logs in as name if that is not "", and returns
+// the session_state of the answer.
+func (w *watcher) asks(b *tab, name string, pairs ...string) string {
+	b.t.Helper()
+	query := url.Values{"response_type": {"code"}, "client_id": {"watcher"}, "redirect_uri": {w.url + "/callback"}, "scope": {"openid"}}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		query.Set(pairs[i], pairs[i+1])
+	}
+	b.open(w.kmint.issuer + "authorize?" + query.Encode())
+	if name != "" {
+		shown(b, w.kmint.issuer)
+		b.login(name, password)
+	}
+	at, err := url.Parse(b.at())
+	if err != nil || !strings.HasPrefix(b.at(), w.url+"/callback?") || at.Query().Get("session_state") == "" {
+		b.t.Fatalf("at %s: %s", b.at(), b.says())
+	}
+	return at.Query().Get("session_state")
+}
+
+// says fails the test where the frame says another word.
+func (w *watcher) says(b *tab, want, message string) {
+	b.t.Helper()
+	if got := w.answer(b, fmt.Sprintf("%q", message)); got != want {
+		b.t.Errorf("to %q it says %s, want %s", message, got, want)
+	}
+}
+
+const onceLoaded = `new Promise((resolve) => document.readyState === "complete" ? resolve() : addEventListener("load", () => resolve()))`
+
+func (w *watcher) answer(b *tab, message string) string {
+	b.t.Helper()
+	return run(b, chromedp.Evaluate[string](onceLoaded+".then(() => ask("+message+"))", chromedp.EvalAwaitPromise))
+}
+
+func (w *watcher) watches(t *testing.T) {
+	b := newTab(t)
+	nobody := w.asks(b, "", "prompt", "none")
+	w.says(b, "unchanged", "watcher "+nobody)
+	told := w.asks(b, username)
+	w.says(b, "unchanged", "watcher "+told)
+	w.says(b, "unchanged", "watcher "+w.asks(b, "", "prompt", "none"))
+	w.says(b, "unchanged", "watcher "+told)
+	w.says(b, "changed", "watcher "+nobody)
+
+	// The twins: what is not right, and what is not understood.
+	hash, salt, _ := strings.Cut(told, ".")
+	for message, want := range map[string]string{
+		"other " + told:                          "changed",
+		"watcher " + hash + "." + salt[1:] + "A": "changed",
+		"watcher " + hash:                        "changed",
+		"watcher x":                              "changed",
+		told:                                     "error",
+		" " + told:                               "error",
+		"watcher ":                               "error",
+		"":                                       "error",
+	} {
+		w.says(b, want, message)
+	}
+	for _, message := range []string{"null", "1", `{client: "watcher"}`, `["watcher ` + told + `"]`} {
+		if got := w.answer(b, message); got != "error" {
+			t.Errorf("to %s it says %s", message, got)
+		}
+	}
+
+	// While one tab watches, the person leaves in another.
+	watch := func(told string) {
+		t.Helper()
+		run(b, chromedp.Evaluate[any](onceLoaded+`.then(() => { answers.length = 0; watch("watcher `+told+`") }), null`))
+	}
+	changes := func(what string) {
+		t.Helper()
+		var answers []string
+		for range 100 {
+			if answers = evaluate[[]string](b, "answers"); slices.Contains(answers, "changed") {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if len(answers) < 2 || answers[0] != "unchanged" || answers[len(answers)-1] != "changed" {
+			t.Errorf("%s: it heard %v", what, answers)
+		}
+	}
+	ctx, cancel := chromedp.NewContext(b.ctx)
+	t.Cleanup(cancel)
+	second := &tab{t: t, ctx: ctx}
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatal(err)
+	}
+	watch(told)
+	second.open(w.kmint.issuer + "oidc/logout")
+	second.follow(chromedp.Click("button[type=submit]"))
+	changes("a logout")
+	nobody = w.asks(b, "", "prompt", "none")
+	w.says(b, "unchanged", "watcher "+nobody)
+
+	// Somebody comes, and then somebody else.
+	watch(nobody)
+	told = w.asks(second, username)
+	changes("a login")
+	w.says(b, "unchanged", "watcher "+told)
+	watch(told)
+	other := w.asks(second, "other", "prompt", "login")
+	changes("another person's login")
+	w.says(b, "unchanged", "watcher "+other)
+	if strings.HasPrefix(w.url, "https:") {
+		b.complained() // of cookies that cross sites, and of those that do not
+	}
+}
+
+// isKeptOut: where the browser keeps our cookies from a frame on another site, the frame
+// says error. By changed the client would ask us for ever. Here it is told so, and no more.
+func (w *watcher) isKeptOut(t *testing.T) {
+	b := newTab(t)
+	told := w.asks(b, username)
+	call(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
+		Source: "document.hasStorageAccess = () => Promise.resolve(false)",
+	})
+	b.open(w.url + "/")
+	w.says(b, "unchanged", "watcher "+told) // it sees them all the same
+	call(b, emulation.SetDocumentCookieDisabled, emulation.SetDocumentCookieDisabledParams{Disabled: true})
+	b.open(w.url + "/")
+	w.says(b, "error", "watcher "+told)
+}

@@ -119,7 +119,7 @@ func (h *house) functions(tokenPath string) map[string]http.Handler {
 		}.Handler(),
 		"AuthorizeFunction": server.Authorize{
 			Issuer: issuer, AllowLoopback: true,
-			Clients: s, APIs: s, Settings: s, Issuers: s, Registry: s, Users: s, Logins: s, Attempts: s, Sessions: s, Joined: s, Consents: s, Codes: s,
+			Clients: s, APIs: s, Settings: s, Issuers: s, Registry: s, Users: s, Logins: s, Attempts: s, Sessions: s, Joined: s, Listings: s, Ended: s, Consents: s, Codes: s,
 			Opaque: s, Documents: s, MAC: h.keys, PrivateKey: h.keys, Queue: h.queue,
 			Now: now, Log: log,
 		}.Handler(),

@@ -28,7 +28,7 @@ SAM           = $(or $(wildcard $(CHECKED_SAM)),$(shell command -v sam 2>/dev/nu
 # sam would tell its makers about each call.
 export SAM_CLI_TELEMETRY = 0
 
-FUNCTIONS = token authorize userinfo discovery deliver
+FUNCTIONS = token authorize userinfo discovery deliver rotate
 GO_FILES  = $(wildcard functions pkg infra)
 
 .PHONY: help
@@ -121,7 +121,7 @@ $(FUNCTIONS:%=.tmp/build/%/bootstrap): .tmp/build/%/bootstrap:
 	$(call bootstrap,$*,$@)
 
 # Called by `sam build` (BuildMethod: makefile), one target for each function.
-.PHONY: build-TokenFunction build-AuthorizeFunction build-UserinfoFunction build-DiscoveryFunction build-DeliverFunction
+.PHONY: build-TokenFunction build-AuthorizeFunction build-UserinfoFunction build-DiscoveryFunction build-DeliverFunction build-RotateFunction
 build-TokenFunction:
 	$(call bootstrap,token,$(ARTIFACTS_DIR)/bootstrap)
 build-AuthorizeFunction:
@@ -132,6 +132,8 @@ build-DiscoveryFunction:
 	$(call bootstrap,discovery,$(ARTIFACTS_DIR)/bootstrap)
 build-DeliverFunction:
 	$(call bootstrap,deliver,$(ARTIFACTS_DIR)/bootstrap)
+build-RotateFunction:
+	$(call bootstrap,rotate,$(ARTIFACTS_DIR)/bootstrap)
 
 define bootstrap
 CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '-s -w -X main.version=$(VERSION)' -o "$(2)" ./functions/$(1)

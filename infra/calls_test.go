@@ -111,6 +111,8 @@ func argument(ctx context.Context, t reflect.Type) reflect.Value {
 		v.Set(reflect.ValueOf(ctx))
 	case t == reflect.TypeFor[time.Time]():
 		v.Set(reflect.ValueOf(time.Unix(1_900_000_000, 0)))
+	case t.Kind() == reflect.Int64:
+		v.SetInt(1)
 	case t.Kind() == reflect.String:
 		v.SetString("x")
 	case t.Kind() == reflect.Struct:

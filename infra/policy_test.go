@@ -9,6 +9,7 @@
 package infra_test
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -20,6 +21,8 @@ import (
 	"time"
 
 	"kmint/pkg/config"
+	"kmint/pkg/jwt"
+	"kmint/pkg/kms"
 	"kmint/pkg/server"
 )
 
@@ -80,6 +83,25 @@ var implied = map[string][]string{
 		"dynamodb:PutItem GrantsTable attempts#*",
 		"dynamodb:DeleteItem GrantsTable attempts#*",
 	},
+	"store.Registries": {
+		"dynamodb:GetItem ConfigTable keys",
+		"dynamodb:PutItem ConfigTable keys",
+	},
+	"keys.Inventory": {
+		"kms:ListKeys *",
+		"kms:ListResourceTags key/* kmint:stack=!Ref AWS::StackName kmint:use=sign",
+		"kms:DescribeKey key/* kmint:stack=!Ref AWS::StackName kmint:use=sign",
+		"kms:GetKeyPolicy key/* kmint:stack=!Ref AWS::StackName kmint:use=sign kmint:made-by=rotate",
+		"kms:GetPublicKey key/* kmint:stack=!Ref AWS::StackName kmint:use=sign kmint:made-by=rotate",
+	},
+	"keys.Keeper": {
+		"kms:DescribeKey key/* kmint:stack=!Ref AWS::StackName kmint:use=sign",
+		"kms:CreateKey * new kmint:stack=!Ref AWS::StackName kmint:use=sign kmint:made-by=rotate SIGN_VERIFY",
+		"kms:TagResource key/* new kmint:stack=!Ref AWS::StackName kmint:use=sign kmint:made-by=rotate",
+		"kms:PutKeyPolicy key/* kmint:stack=!Ref AWS::StackName kmint:use=sign kmint:made-by=rotate",
+		"kms:DisableKey key/* kmint:stack=!Ref AWS::StackName kmint:use=sign",
+		"kms:ScheduleKeyDeletion key/* kmint:stack=!Ref AWS::StackName kmint:use=sign kmint:made-by=rotate >=30",
+	},
 	"logout.Queue":     {"sqs:SendMessage LogoutQueue"},
 	"keys.PrivateKey":  {"kms:Sign key/* kmint:stack=!Ref AWS::StackName kmint:use=sign DIGEST"},
 	"session.MAC":      {"kms:GenerateMac MacKey HMAC_SHA_256"},
@@ -97,6 +119,8 @@ type function struct {
 	Routes []string
 	// Queue is what it takes from, "" for none.
 	Queue string
+	// Schedule is when it runs by itself, "" for never.
+	Schedule string
 }
 
 var functions = map[string]function{
@@ -106,20 +130,21 @@ var functions = map[string]function{
 		"POST /v1/token", "GET /v1/token", "OPTIONS /v1/token",
 		"POST /{proxy+}", "GET /{proxy+}", "OPTIONS /{proxy+}",
 		"POST /oauth/revoke", "OPTIONS /oauth/revoke", "POST /oauth/introspect",
-	}, ""},
+	}, "", ""},
 	"AuthorizeFunction": {"AuthorizeRole", "AuthorizeLogGroup", server.Authorize{}, config.Authorize{}, []string{
 		"GET /authorize", "POST /authorize", "GET /consents", "POST /consents", "GET /sessions", "POST /sessions", "GET /oidc/logout", "POST /oidc/logout", "GET /v2/logout",
-	}, ""},
+	}, "", ""},
 	"UserinfoFunction": {"UserinfoRole", "UserinfoLogGroup", server.Userinfo{}, config.Userinfo{}, []string{
 		"GET /userinfo", "POST /userinfo", "OPTIONS /userinfo",
-	}, ""},
+	}, "", ""},
 	"DiscoveryFunction": {"DiscoveryRole", "DiscoveryLogGroup", server.Discovery{}, config.Discovery{}, []string{
 		"GET /.well-known/openid-configuration", "OPTIONS /.well-known/openid-configuration",
 		"GET /.well-known/oauth-authorization-server", "OPTIONS /.well-known/oauth-authorization-server",
 		"GET /.well-known/jwks.json", "OPTIONS /.well-known/jwks.json",
 		"GET /oidc/check_session",
-	}, ""},
-	"DeliverFunction": {"DeliverRole", "DeliverLogGroup", server.Deliver{}, config.Deliver{}, nil, "LogoutQueue"},
+	}, "", ""},
+	"DeliverFunction": {"DeliverRole", "DeliverLogGroup", server.Deliver{}, config.Deliver{}, nil, "LogoutQueue", ""},
+	"RotateFunction":  {"RotateRole", "RotateLogGroup", server.Rotate{}, config.Rotate{}, nil, "", "rate(6 hours)"},
 }
 
 func TestTemplate(t *testing.T) {
@@ -166,13 +191,22 @@ func TestTemplateRefuses(t *testing.T) {
 		"no deletion protection":      {"DeletionProtectionEnabled: true", "DeletionProtectionEnabled: false", "ConfigTable is not protected against deletion"},
 		"clients go with the stack":   {"  ConfigTable:\n    Type: AWS::DynamoDB::Table\n    DeletionPolicy: Retain", "  ConfigTable:\n    Type: AWS::DynamoDB::Table\n    DeletionPolicy: Delete", "ConfigTable goes with the stack"},
 		"the key goes with the stack": {"  SigningKey:\n    Type: AWS::KMS::Key\n    DeletionPolicy: Retain", "  SigningKey:\n    Type: AWS::KMS::Key\n    DeletionPolicy: Delete", "SigningKey goes with the stack"},
-		"everybody signs":             {"[!GetAtt TokenRole.Arn, !GetAtt DeliverRole.Arn,", "[!GetAtt TokenRole.Arn, !GetAtt UserinfoRole.Arn,", "SigningKey lets others sign"},
+		"everybody signs":             {"PrincipalArn: [!GetAtt TokenRole.Arn, !GetAtt DeliverRole.Arn,", "PrincipalArn: [!GetAtt TokenRole.Arn, !GetAtt UserinfoRole.Arn,", "SigningKey lets others sign"},
+		"rotate lets others sign":     {"\",\", [!GetAtt TokenRole.Arn, !GetAtt DeliverRole.Arn,", "\",\", [!GetAtt TokenRole.Arn, !GetAtt UserinfoRole.Arn,", "RotateFunction's SIGNERS are not those of SigningKey"},
+		"rotate of another stack":     {"STACK: !Ref AWS::StackName", "STACK: kmint", "RotateFunction's STACK is not the stack's name"},
 		"the login page always signs": {"!If [AuthorizeMaySign, !GetAtt AuthorizeRole.Arn, !Ref \"AWS::NoValue\"]]}", "!GetAtt AuthorizeRole.Arn]}", "SigningKey lets others sign"},
 		"its role always signs":       {"        - !If\n          - AuthorizeMaySign\n          - PolicyName: sign", "        - !If\n          - HasIssuer\n          - PolicyName: sign", "AuthorizeRole has a policy under a condition"},
 		"it signs by default":         {"  AuthorizeSigns:\n    Type: String\n    Default: \"no\"", "  AuthorizeSigns:\n    Type: String\n    Default: \"yes\"", "the parameter AuthorizeSigns is not yes or no, by default no"},
 		"it is told another thing":    {"AUTHORIZE_SIGNS: !If [AuthorizeMaySign, \"true\", \"false\"]\n          AWS", "AUTHORIZE_SIGNS: \"true\"\n          AWS", "AuthorizeFunction's AUTHORIZE_SIGNS is not that of AuthorizeSigns"},
 		"messages lost":               {"FunctionResponseTypes: [ReportBatchItemFailures]", "FunctionResponseTypes: []", "DeliverFunction does not take from LogoutQueue"},
 		"another queue":               {"            Queue: !GetAtt LogoutQueue.Arn", "            Queue: !GetAtt LogoutDeadLetters.Arn", "DeliverFunction has an event that is no route"},
+		"nobody rotates":              {"{Schedule: rate(6 hours)}", "{Schedule: rate(6 hours), Enabled: false}", "RotateFunction does not run at rate(6 hours)"},
+		"keys of any stack":           {"aws:RequestTag/kmint:stack: !Ref AWS::StackName\n                    aws:RequestTag/kmint:use: sign\n                    aws:RequestTag/kmint:made-by: rotate\n                    kms:KeyUsage: SIGN_VERIFY", "kms:KeyUsage: SIGN_VERIFY", "RotateFunction may kms:CreateKey * SIGN_VERIFY, which"},
+		"rotate signs":                {"[kms:GetPublicKey, kms:GetKeyPolicy, kms:PutKeyPolicy]", "[kms:GetPublicKey, kms:GetKeyPolicy, kms:PutKeyPolicy, kms:Sign]", "RotateFunction may kms:Sign key/*"},
+		"the template's keys deleted": {"aws:ResourceTag/kmint:made-by: rotate\n                  NumericGreater", "aws:ResourceTag/kmint:use: sign\n                  NumericGreater", "RotateFunction may kms:ScheduleKeyDeletion key/* kmint:stack=!Ref AWS::StackName kmint:use=sign >=30, which"},
+		"deleted within a week":       {"kms:ScheduleKeyDeletionPendingWindowInDays: \"30\"", "kms:ScheduleKeyDeletionPendingWindowInDays: \"7\"", "RotateFunction may kms:ScheduleKeyDeletion key/* kmint:stack=!Ref AWS::StackName kmint:use=sign kmint:made-by=rotate >=7, which"},
+		"every item for rotate":       {"{\"dynamodb:LeadingKeys\": [keys]}", "{\"dynamodb:LeadingKeys\": [keys, issuer]}", "RotateFunction may dynamodb:PutItem ConfigTable issuer, which"},
+		"the rotated keys' policy":    {"Sid: OnlyRS256", "Sid: OnlyPS256", "SigningKey signs by others than RSASSA_PKCS1_V1_5_SHA_256"},
 		"letters to nobody":           {"deadLetterTargetArn: !GetAtt LogoutDeadLetters.Arn", "deadLetterTargetArn: !GetAtt LogoutQueue.Arn", "LogoutQueue keeps no dead letters"},
 		"given out twice":             {"VisibilityTimeout: 60", "VisibilityTimeout: 30", "LogoutQueue gives a message out again"},
 		"a queue that all may read":   {"SqsManagedSseEnabled: true", "SqsManagedSseEnabled: false", "LogoutQueue is not encrypted"},
@@ -239,6 +273,13 @@ func problems(templateText string) []string {
 			report("%s's AUTHORIZE_SIGNS is not that of AuthorizeSigns", id)
 		}
 	}
+	rotate := at(resources["RotateFunction"], "Properties", "Environment", "Variables")
+	if !reflect.DeepEqual(at(rotate, "SIGNERS"), call{"Join", []any{",", signers()}}) {
+		report("RotateFunction's SIGNERS are not those of SigningKey")
+	}
+	if at(rotate, "STACK") != any(call{"Ref", "AWS::StackName"}) {
+		report("RotateFunction's STACK is not the stack's name")
+	}
 	for _, output := range []string{"Issuer", "TokenEndpoint", "JwksUri", "ApiUrl", "ConfigTable", "UsersTable", "GrantsTable"} {
 		if at(template, "Outputs", output, "Value") == nil {
 			report("there is no output %s", output)
@@ -277,10 +318,14 @@ func checkFunction(id string, f function, resources, template map[string]any, re
 
 	// The routes.
 	var routes []string
-	took := f.Queue == ""
+	took, scheduled := f.Queue == "", f.Schedule == ""
 	for _, event := range members(properties["Events"]) {
 		if text(at(event, "Type")) == "SQS" && referred(at(event, "Properties", "Queue")) == f.Queue {
 			took = slices.Equal(texts(at(event, "Properties", "FunctionResponseTypes")), []string{"ReportBatchItemFailures"})
+			continue
+		}
+		if text(at(event, "Type")) == "Schedule" && text(at(event, "Properties", "Schedule")) == f.Schedule && at(event, "Properties", "Enabled") == nil {
+			scheduled = true
 			continue
 		}
 		if text(at(event, "Type")) != "HttpApi" || referred(at(event, "Properties", "ApiId")) != "Api" {
@@ -297,6 +342,9 @@ func checkFunction(id string, f function, resources, template map[string]any, re
 
 	if !took {
 		report("%s does not take from %s, message by message", id, f.Queue)
+	}
+	if !scheduled {
+		report("%s does not run at %s", id, f.Schedule)
 	}
 
 	// The environment.
@@ -327,7 +375,7 @@ func needs(f function) ([]string, error) {
 	}
 	for _, field := range reflect.VisibleFields(reflect.TypeOf(f.Server)) {
 		switch field.Type {
-		case reflect.TypeFor[string](), reflect.TypeFor[bool](), reflect.TypeFor[*slog.Logger](), reflect.TypeFor[func() time.Time]():
+		case reflect.TypeFor[string](), reflect.TypeFor[bool](), reflect.TypeFor[time.Duration](), reflect.TypeFor[*slog.Logger](), reflect.TypeFor[func() time.Time]():
 			continue
 		}
 		actions, known := implied[field.Type.String()]
@@ -404,24 +452,51 @@ func targets(action string, statement map[string]any) []string {
 		}
 		return on
 	case "kms":
+		words := []string{resource}
 		if resource == "" {
-			// A role reaches signing keys by tag.
-			if arn, ok := statement["Resource"].(call); ok && arn == (call{"Sub", "arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:key/*"}) {
-				resource = "key/*"
+			words[0] = "another resource"
+			switch arn, _ := statement["Resource"].(call); {
+			case arn == (call{"Sub", "arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:key/*"}):
+				words[0] = "key/*"
+			case text(statement["Resource"]) == "*":
+				words[0] = "*"
 			}
-			if stack, ok := at(condition, "StringEquals", "aws:ResourceTag/kmint:stack").(call); ok {
-				resource += " kmint:stack=!" + stack.Name + " " + text(stack.Argument)
-			}
-			resource += " kmint:use=" + text(at(condition, "StringEquals", "aws:ResourceTag/kmint:use"))
+			// A role reaches signing keys by tag, and makes none without.
+			words = append(words, tagged("", "aws:ResourceTag/", condition)...)
+			words = append(words, tagged("new", "aws:RequestTag/", condition)...)
 		}
-		how := text(at(condition, "StringEquals", "kms:MessageType")) + text(at(condition, "StringEquals", "kms:MacAlgorithm"))
+		for _, key := range []string{"kms:MessageType", "kms:MacAlgorithm", "kms:KeyUsage"} {
+			if values := texts(at(condition, "StringEquals", key)); len(values) > 0 {
+				words = append(words, strings.Join(values, ","))
+			}
+		}
 		if text(at(condition, "Null", "kms:EncryptionContext:client_id")) == "false" {
-			how += "client_id"
+			words = append(words, "client_id")
 		}
-		return []string{resource + " " + how}
+		if days := text(at(condition, "NumericGreaterThanEquals", "kms:ScheduleKeyDeletionPendingWindowInDays")); days != "" {
+			words = append(words, ">="+days)
+		}
+		return []string{strings.Join(words, " ")}
 	default:
 		return []string{resource}
 	}
+}
+
+// tagged lists the tags that a condition asks for.
+func tagged(before, prefix string, condition any) []string {
+	var words []string
+	if stack, ok := at(condition, "StringEquals", prefix+"kmint:stack").(call); ok {
+		words = append(words, "kmint:stack=!"+stack.Name+" "+text(stack.Argument))
+	}
+	for _, tag := range []string{"kmint:use", "kmint:made-by"} {
+		if value := text(at(condition, "StringEquals", prefix+tag)); value != "" {
+			words = append(words, tag+"="+value)
+		}
+	}
+	if before != "" && len(words) > 0 {
+		words = append([]string{before}, words...)
+	}
+	return words
 }
 
 func checkAPI(resources map[string]any, report func(string, ...any)) {
@@ -516,14 +591,14 @@ var templateKeys = map[string]struct {
 	Spec, Usage string
 	// Use is its tag.
 	Use string
-	// Algorithm is the one that it signs by, as KMS names it.
+	// Algorithm is the one that it signs by.
 	Algorithm string
 	Output    string
 	Kept      bool
 }{
-	"SigningKey": {"", "RSA_2048", "SIGN_VERIFY", "sign", "RSASSA_PKCS1_V1_5_SHA_256", "SigningKeyArn", true},
-	"PS256Key":   {"PS256", "RSA_2048", "SIGN_VERIFY", "sign", "RSASSA_PSS_SHA_256", "PS256KeyArn", true},
-	"ES256Key":   {"ES256", "ECC_NIST_P256", "SIGN_VERIFY", "sign", "ECDSA_SHA_256", "ES256KeyArn", true},
+	"SigningKey": {"", "RSA_2048", "SIGN_VERIFY", "sign", jwt.RS256, "SigningKeyArn", true},
+	"PS256Key":   {"PS256", "RSA_2048", "SIGN_VERIFY", "sign", jwt.PS256, "PS256KeyArn", true},
+	"ES256Key":   {"ES256", "ECC_NIST_P256", "SIGN_VERIFY", "sign", jwt.ES256, "ES256KeyArn", true},
 	"SecretsKey": {"ClientSecretJwt", "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "seal", "", "SecretsKeyArn", true},
 	"MacKey":     {"", "HMAC_256", "GENERATE_VERIFY_MAC", "seal", "", "MacKeyArn", false},
 }
@@ -584,32 +659,46 @@ func checkParameter(name, condition string, template map[string]any, report func
 	}
 }
 
-// checkKeyPolicy knows every statement that a key's policy may have. Beside the
-// account's own, these forbid signatures alone: a Deny beats root, so that one of
-// anything else could make a key that nobody can administer.
+// checkKeyPolicy holds that a key of the template has the very policy that package kms
+// gives those which the rotate function makes, and no statement beside.
 func checkKeyPolicy(id, algorithm string, statements []any, report func(string, ...any)) {
-	root := map[string]any{
-		"Effect": "Allow", "Action": "kms:*", "Resource": "*",
-		"Principal": map[string]any{"AWS": call{"Sub", "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}},
+	policy, err := kms.Policy("root", []string{"signers"}, cmp.Or(algorithm, jwt.RS256))
+	if err != nil {
+		report("%s: %v", id, err)
+		return
 	}
-	deny := func(operator, key string, value any) map[string]any {
-		return map[string]any{
-			"Effect": "Deny", "Action": "kms:Sign", "Resource": "*", "Principal": map[string]any{"AWS": "*"},
-			"Condition": map[string]any{operator: map[string]any{key: value}},
+	if algorithm == "" { // nothing signs by it
+		policy = policy[:1]
+	}
+	wanted := map[string]map[string]any{}
+	for _, s := range policy {
+		statement := map[string]any{
+			"Sid": s.ID, "Effect": s.Effect, "Action": s.Action, "Resource": s.Resource, "Principal": map[string]any{"AWS": s.Principal["AWS"]},
 		}
-	}
-	wanted := map[string]map[string]any{"is not administered by the account": root}
-	if algorithm != "" {
-		wanted["lets others sign than TokenRole"] = deny("ArnNotEquals", "aws:PrincipalArn", signers())
-		wanted["signs more than digests"] = deny("StringNotEquals", "kms:MessageType", "DIGEST")
-		wanted["signs by others than "+algorithm] = deny("StringNotEquals", "kms:SigningAlgorithm", algorithm)
+		lack := "is not administered by the account"
+		if s.Principal["AWS"] == "root" {
+			statement["Principal"] = map[string]any{"AWS": call{"Sub", "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
+		}
+		for operator, keys := range s.Condition {
+			for key, values := range keys {
+				var value any = values[0]
+				switch key {
+				case "aws:PrincipalArn":
+					lack, value = "lets others sign than TokenRole", signers()
+				case "kms:MessageType":
+					lack = "signs more than " + map[string]string{"DIGEST": "digests"}[values[0]]
+				default:
+					lack = "signs by others than " + values[0]
+				}
+				statement["Condition"] = map[string]any{operator: map[string]any{key: value}}
+			}
+		}
+		wanted[lack] = statement
 	}
 	for _, s := range statements {
-		statement := maps.Clone(members(s))
-		delete(statement, "Sid")
 		known := false
 		for lack, w := range wanted {
-			if reflect.DeepEqual(statement, w) {
+			if reflect.DeepEqual(members(s), w) {
 				delete(wanted, lack)
 				known = true
 			}

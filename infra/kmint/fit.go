@@ -60,6 +60,14 @@ func (w want) flag() string {
 	}
 }
 
+// followed says that the key which is wanted signed once: keys.Ring takes the one that
+// has followed it.
+func followed(registry store.Registry, w want) bool {
+	return slices.ContainsFunc(registry.Keys, func(k store.SigningKey) bool {
+		return k.ID == w.keyID && k.Algorithm == w.algorithm && k.State != store.KeyNext
+	})
+}
+
 // keysFit refuses a configuration for which keys are missing: what it is for would
 // fail with every request. first are the keys that are to be registered.
 func (i *importer) keysFit(ctx context.Context, s seed.Seed, registries store.RegistryReader, first []jwt.Key) error {
@@ -85,7 +93,7 @@ func (i *importer) keysFit(ctx context.Context, s seed.Seed, registries store.Re
 		there := i.SecretsKey != ""
 		if w.algorithm != "" {
 			there = slices.ContainsFunc(active, func(k store.SigningKey) bool {
-				return k.Algorithm == w.algorithm && (w.keyID == "" || w.keyID == k.ID)
+				return k.Algorithm == w.algorithm && (w.keyID == "" || w.keyID == k.ID || followed(registry, w))
 			})
 		}
 		switch {

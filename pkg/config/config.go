@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 )
@@ -90,6 +91,25 @@ type Deliver struct {
 	Common
 }
 
+// Rotate is the environment of the rotate function.
+type Rotate struct {
+	Common
+	// Stack is the name that the tag kmint:stack of the stack's keys has.
+	Stack string `env:"STACK,notEmpty"`
+	// Signers are the ARNs of the roles that may sign.
+	Signers []string `env:"SIGNERS,notEmpty"`
+	// RotationDays is how long a key signs.
+	RotationDays int `env:"ROTATION_DAYS" envDefault:"90"`
+	// PublishHours is how long a key is published before it signs.
+	PublishHours int `env:"PUBLISH_HOURS" envDefault:"24"`
+}
+
+// Period is RotationDays as a time span.
+func (c Rotate) Period() time.Duration { return time.Duration(c.RotationDays) * 24 * time.Hour }
+
+// Publish is PublishHours as a time span.
+func (c Rotate) Publish() time.Duration { return time.Duration(c.PublishHours) * time.Hour }
+
 // Local is the environment of `make run`.
 type Local struct {
 	// Port is the TCP port to listen on; 0 takes a free one.
@@ -125,7 +145,7 @@ func (c Local) AnnouncedTokenPath() string {
 }
 
 // Read reads and checks an environment. The error has one line for each problem.
-func Read[T Token | Authorize | Userinfo | Discovery | Deliver | Local]() (T, error) {
+func Read[T Token | Authorize | Userinfo | Discovery | Deliver | Rotate | Local]() (T, error) {
 	return read[T](env.Options{})
 }
 
@@ -153,6 +173,23 @@ func (c *Common) check() []error {
 func (c *Token) check() []error { return append(c.Common.check(), found(checkPath(c.TokenPath))...) }
 func (c *Discovery) check() []error {
 	return append(c.Common.check(), found(checkPath(c.TokenPath))...)
+}
+
+// check holds the bounds of keys.Policy.
+func (c *Rotate) check() []error {
+	problems := c.Common.check()
+	if c.RotationDays < 7 || c.RotationDays > 3650 {
+		problems = append(problems, fmt.Errorf("ROTATION_DAYS %d is not a number from 7 to 3650", c.RotationDays))
+	}
+	if c.PublishHours < 2 || c.PublishHours > 7*24 {
+		problems = append(problems, fmt.Errorf("PUBLISH_HOURS %d is not a number from 2, for which verifiers may hold a JWKS, to 168", c.PublishHours))
+	}
+	for _, role := range c.Signers {
+		if !strings.HasPrefix(role, "arn:") || !strings.Contains(role, ":role/") {
+			problems = append(problems, fmt.Errorf("SIGNERS has %q, which is not the ARN of a role", role))
+		}
+	}
+	return problems
 }
 
 func (c *Local) check() []error {

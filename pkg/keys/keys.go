@@ -5,10 +5,24 @@
 // life: next (published, so that all know it before it signs), active, retired
 // (its tokens are still about), revoked (nobody trusts it any more). A key is for
 // one algorithm, as its JWK says (RFC 7517 §4.4), so each algorithm has an active
-// key of its own. Each change of the registry is one conditional write, and
-// functions read it through a cache of a minute: so keys change without a
-// deployment. A Ring is the reading side; the changes are functions here, of which
-// there is one yet: First.
+// key of its own, and a line of keys that follow one another. Each change of the
+// registry is one conditional write, and functions read it through a cache of a
+// minute: so keys change without a deployment.
+//
+// A Ring is the reading side. First begins a line. Activate, Rollback and Revoke are
+// the changes, pure and each refused while it would break verifiers; Decide names the
+// one that is due, and a Rotation does it. There is always a next key, published long
+// before it is needed, so that one which is compromised can be replaced at once. A
+// private key that no registry lists is found by its tags and never left behind.
+//
+// How long all this takes follows from how old others' knowledge may be:
+//
+//	next      at least 2 h (a verifier's JWKS) + 1 min (a function's registry) + 2 min
+//	          (clocks, and the write), and a day unless the owner says otherwise
+//	active    the owner's rotation period
+//	retired   the longest lifetime of a token + 2 h + 1 min
+//	revoked   until KMS has deleted the key, 30 days later or more; then it is listed
+//	          no more, so that the item stays small
 package keys
 
 import (
@@ -50,12 +64,9 @@ func New(algorithm string, public crypto.PublicKey, reference string) (jwt.Key, 
 // It reports whether it did: a key that is listed already stays as it is. ErrOther
 // if another one of its algorithm is active.
 func First(ctx context.Context, registries store.Registries, key jwt.Key, now time.Time) (bool, error) {
-	jwk, err := json.Marshal(key)
+	first, err := listed(key, store.KeyActive, now)
 	if err != nil {
-		return false, fmt.Errorf("keys: %w", err)
-	}
-	first := store.SigningKey{
-		ID: key.ID, Reference: key.Reference, Algorithm: key.Algorithm, JWK: string(jwk), State: store.KeyActive, Since: now,
+		return false, err
 	}
 	// A conflict may be another's write or, its answer lost, our own: look again.
 	for range 3 {
@@ -63,23 +74,23 @@ func First(ctx context.Context, registries store.Registries, key jwt.Key, now ti
 		if err != nil {
 			return false, fmt.Errorf("keys: registry: %w", err)
 		}
-		listed := slices.IndexFunc(registry.Keys, func(k store.SigningKey) bool { return k.ID == key.ID })
+		known := slices.IndexFunc(registry.Keys, func(k store.SigningKey) bool { return k.ID == key.ID })
 		active := slices.ContainsFunc(registry.Keys, func(k store.SigningKey) bool {
 			return k.State == store.KeyActive && k.Algorithm == key.Algorithm
 		})
 		switch {
-		case listed >= 0 && registry.Keys[listed].Algorithm != key.Algorithm:
-			return false, fmt.Errorf("keys: %s is listed for %s, and cannot be for %s too", key.ID, registry.Keys[listed].Algorithm, key.Algorithm)
-		case listed >= 0 && active:
+		case known >= 0 && registry.Keys[known].Algorithm != key.Algorithm:
+			return false, fmt.Errorf("keys: %s is listed for %s, and cannot be for %s too", key.ID, registry.Keys[known].Algorithm, key.Algorithm)
+		case known >= 0 && active:
 			return false, nil
-		case listed >= 0:
-			return false, fmt.Errorf("%w for %s, and %s is %s", ErrNoKey, key.Algorithm, key.ID, registry.Keys[listed].State)
+		case known >= 0:
+			return false, fmt.Errorf("%w for %s, and %s is %s", ErrNoKey, key.Algorithm, key.ID, registry.Keys[known].State)
 		case active:
 			return false, ErrOther
 		}
-		err = registries.ReplaceRegistry(ctx, store.Registry{
-			Version: registry.Version + 1, Keys: append(slices.Clone(registry.Keys), first),
-		})
+		registry.Version++
+		registry.Keys = append(slices.Clone(registry.Keys), first)
+		err = registries.ReplaceRegistry(ctx, registry)
 		if err == nil {
 			return true, nil
 		}

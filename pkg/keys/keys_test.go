@@ -69,7 +69,9 @@ func (r *registry) Registry(context.Context) (store.Registry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reads++
-	return store.Registry{Version: r.kept.Version, Keys: slices.Clone(r.kept.Keys)}, r.fail
+	kept := r.kept
+	kept.Keys = slices.Clone(kept.Keys)
+	return kept, r.fail
 }
 
 func (r *registry) ReplaceRegistry(_ context.Context, next store.Registry) error {

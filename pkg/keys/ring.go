@@ -62,20 +62,23 @@ func (r *Ring) keys(ctx context.Context) (*parsed, error) {
 	return p, nil
 }
 
-// SigningKey is the active key that is chosen. ErrNoKey if there is none.
+// SigningKey is the active key that is chosen. A key that does not sign any more, or
+// that nobody remembers, is followed by the one that does. ErrNoKey if there is none.
 func (r *Ring) SigningKey(ctx context.Context, c jwt.Choice) (jwt.Key, error) {
 	algorithm := cmp.Or(c.Algorithm, jwt.RS256)
 	p, err := r.keys(ctx)
 	if err != nil {
 		return jwt.Key{}, err
 	}
-	i := slices.IndexFunc(p.published[:p.active], func(k jwt.Key) bool {
-		return k.Algorithm == algorithm && (c.KeyID == "" || c.KeyID == k.ID)
-	})
+	active := p.published[:p.active]
+	i := slices.IndexFunc(active, func(k jwt.Key) bool { return k.ID == c.KeyID })
 	if i < 0 {
+		i = slices.IndexFunc(active, func(k jwt.Key) bool { return k.Algorithm == algorithm })
+	}
+	if i < 0 || active[i].Algorithm != algorithm {
 		return jwt.Key{}, fmt.Errorf("%w: %s %s", ErrNoKey, algorithm, c.KeyID)
 	}
-	return p.published[i], nil
+	return active[i], nil
 }
 
 // Sign signs with the private half of key. Where that cannot be used, the registry

@@ -342,7 +342,9 @@ func TestAlgorithmsSideBySide(t *testing.T) {
 		{jwt.Choice{Algorithm: jwt.ES256, KeyID: listed[jwt.ES256].ID}, jwt.ES256},
 		{jwt.Choice{Algorithm: jwt.PS256, KeyID: listed[jwt.RS256].ID}, ""},
 		{jwt.Choice{KeyID: listed[jwt.PS256].ID}, ""},
-		{jwt.Choice{KeyID: "x"}, ""},
+		{jwt.Choice{KeyID: "one that was here once"}, jwt.RS256},
+		{jwt.Choice{Algorithm: jwt.ES256, KeyID: "one that was here once"}, jwt.ES256},
+		{jwt.Choice{Algorithm: "HS256", KeyID: "one that was here once"}, ""},
 		{jwt.Choice{Algorithm: "ES384"}, ""},
 		{jwt.Choice{Algorithm: "none"}, ""},
 	} {

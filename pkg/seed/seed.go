@@ -61,7 +61,7 @@ const (
 	// MinSecret is in characters. A secret is kept as a plain SHA-256, which is
 	// safe for a random one only.
 	MinSecret        = 32
-	MaxTokenLifetime = 30 * 24 * 60 * 60
+	MaxTokenLifetime = store.MaxTokenLifetime
 	MaxLifetime      = 365 * 24 * 60 * 60
 	MaxLeeway        = 60
 

@@ -1,0 +1,36 @@
+// Command rotate is the Lambda function that a schedule runs to rotate the keys.
+package main
+
+import (
+	"context"
+	"log"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+
+	"kmint/pkg/config"
+	"kmint/pkg/dynamo"
+	"kmint/pkg/kms"
+	"kmint/pkg/server"
+)
+
+var version string // stamped by the build
+
+func main() {
+	env, err := config.Read[config.Rotate]()
+	if err != nil {
+		log.Fatal(err)
+	}
+	sdk, err := awsconfig.LoadDefaultConfig(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable}
+	keeper := kms.Keeper{Client: kms.NewClient(sdk), Stack: env.Stack, Signers: env.Signers}
+	rotate := server.Rotate{
+		Registries: db, Inventory: keeper, Keeper: keeper, Period: env.Period(), Publish: env.Publish(),
+		Now: time.Now, Log: env.Logger(version),
+	}
+	lambda.Start(rotate.Handler())
+}

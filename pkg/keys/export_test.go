@@ -1,0 +1,14 @@
+package keys
+
+import (
+	"time"
+
+	"kmint/pkg/jwt"
+	"kmint/pkg/store"
+)
+
+// Deciding is the rotation with another mind.
+func (o Rotation) Deciding(decide func(store.Registry, []jwt.Held, Policy, time.Time) Step) Rotation {
+	o.decide = decide
+	return o
+}

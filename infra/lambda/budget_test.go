@@ -236,6 +236,21 @@ var budgets = map[string]cost{
 	"authorize/login_again":            {trips: 5, reads: 2, writes: 5},
 	"token/online_refresh_token_ended": {trips: 2, reads: 2, writes: 1},
 	"token/introspect_ended_session":   {trips: 1, reads: 4},
+
+	"authorize/login_elsewhere": {trips: 5, reads: 2, writes: 4},
+	// Session and person, then the index, then both sessions, of which the index may be
+	// wrong, side by side.
+	"authorize/sessions":              {trips: 3, reads: 5},
+	"authorize/sessions_foreign_form": {trips: 1, reads: 2},
+	// The other session is read before it is ended.
+	"authorize/sessions_ended":        {trips: 3, reads: 3, writes: 1},
+	"authorize/consents":              {trips: 1, reads: 3},
+	"authorize/consents_foreign_form": {trips: 1, reads: 3},
+	// The index, then both grants that the client holds, then the record, then the index
+	// once more.
+	"authorize/consents_withdrawn": {trips: 5, reads: 5, writes: 3},
+	"authorize/logout_page":        {trips: 1, reads: 2},
+	"authorize/logout":             {trips: 2, reads: 2, writes: 1},
 }
 
 // TestBudgets runs the script twice against handlers in this process, whose
@@ -391,7 +406,7 @@ func sum(t *testing.T, calls []call) (c cost) {
 	t.Helper()
 	for _, call := range calls {
 		switch call.operation {
-		case "GetItem":
+		case "GetItem", "Query":
 			c.reads++
 		case "PutItem", "UpdateItem", "DeleteItem":
 			c.writes++

@@ -206,6 +206,18 @@ var script = [][2]string{
 	{"authorize/login_again", "again"},
 	{"token/online_refresh_token_ended"},
 	{"token/introspect_ended_session"},
+
+	// With another browser they see where they are logged in and what they have allowed,
+	// and end it there. What belongs to the one page counts for nothing at the other.
+	{"authorize/login_elsewhere", "elsewhere"},
+	{"authorize/consents", "consents"},
+	{"authorize/sessions", "sessions"},
+	{"authorize/sessions_foreign_form"},
+	{"authorize/sessions_ended"},
+	{"authorize/consents_foreign_form"},
+	{"authorize/consents_withdrawn"},
+	{"authorize/logout_page", "logout"},
+	{"authorize/logout"},
 }
 
 // rewrite is the environment variable by which golden files are written anew.

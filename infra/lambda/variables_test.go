@@ -1,6 +1,7 @@
 package lambda
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -60,6 +61,9 @@ var kinds = map[string]kind{
 	"request":       {secret: true, stable: true, check: carriedRequest},
 	"seal":          {secret: true, check: pattern(handle)},
 	"shown":         {secret: true, check: pattern(handle)},
+	"elsewhere":     {fresh: true, check: pattern(handle)},
+	"minute":        {check: written("2 January 2006, 15:04 MST")},
+	"day":           {check: written("2 January 2006")},
 	"login_cookie":  {secret: true, stable: true, check: pattern(handle)},
 	"assertion":     {secret: true, check: never},
 	"proof":         {secret: true, check: never},
@@ -120,6 +124,17 @@ func equal(got, want any) error {
 		return fmt.Errorf("not %v", want)
 	}
 	return nil
+}
+
+// written checks a moment of the run as pages write it.
+func written(layout string) func(string, any, sight) error {
+	return func(_ string, value any, s sight) error {
+		at, err := time.Parse(layout, fmt.Sprint(value))
+		if err == nil && (at.Before(s.run.UTC().Truncate(24*time.Hour)) || at.After(s.ended)) {
+			err = errors.New("not of this run")
+		}
+		return err
+	}
 }
 
 // halfHash checks the hash of what left beside an ID token (OpenID Connect Core 1.0
@@ -219,10 +234,7 @@ func carriedRequest(which string, value any, _ sight) error {
 	if err != nil {
 		return err
 	}
-	page := "authorize/login_page"
-	if which == "consent" {
-		page = "authorize/consent_page"
-	}
+	page := "authorize/" + cmp.Or(which, "login") + "_page"
 	raw, err := os.ReadFile(eventPath(page))
 	if err != nil {
 		return err

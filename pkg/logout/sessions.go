@@ -49,9 +49,10 @@ const (
 const sessionsTitle words.Phrase = "Where you are logged in"
 
 // sessionsView is what sessions.html shows. Here is the browser's own session and Others
-// a form that ends all others, each once or not at all.
+// a form that ends all others, each once or not at all. Alone says that there is no other.
 type sessionsView struct {
 	Username                string
+	Alone                   bool
 	Here, Elsewhere, Others []row
 	// More is where the list goes on, and Consents the page of what was allowed.
 	More, Consents web.URL
@@ -187,7 +188,8 @@ func (e Endpoint) showSessions(ctx context.Context, w http.ResponseWriter, l lis
 	for _, s := range page {
 		view.Elsewhere = append(view.Elsewhere, rowOf(s, names))
 	}
-	if len(page) > 0 || next != "" {
+	view.Alone = len(page) == 0 && next == "" && l.request.Get(from) == ""
+	if len(page) > 1 || next != "" || l.request.Get(from) != "" { // of one its own form is enough
 		view.Others = []row{{Named: others}}
 	}
 	for _, rows := range [][]row{view.Elsewhere, view.Others} {

@@ -99,7 +99,8 @@ func TestSessionsPage(t *testing.T) {
 		}
 	}
 	// To itself the other browser is this one.
-	if forms := phone.forms(phone.get(logout.SessionsPath, nil)); forms[here.session.ID] == nil || forms[phone.session.ID] != nil {
+	forms = phone.forms(phone.get(logout.SessionsPath, nil))
+	if forms[here.session.ID] == nil || forms[phone.session.ID] != nil {
 		t.Errorf("the phone sees %v", forms)
 	}
 	w = another.get(logout.SessionsPath, nil)
@@ -291,7 +292,7 @@ func TestEndingAnotherSessionWhereSomethingFails(t *testing.T) {
 		for _, named := range []string{"one", "others"} {
 			t.Run(name+" "+named, func(t *testing.T) {
 				h := newHouse(t)
-				v, other := h.logIn(), h.logIn("spa")
+				v, other, _ := h.logIn(), h.logIn("spa"), h.logIn()
 				forms := v.forms(v.get(logout.SessionsPath, nil))
 				form := forms["others"]
 				if named == "one" {

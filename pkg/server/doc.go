@@ -90,7 +90,8 @@
 //     form, sealed, and is not stored: see package authorize.
 //   - OpenID Connect Core 1.0 §3.1.2.4: consent is asked for every client that is not
 //     first-party, openid alone and no scope at all included. Claims that are asked for
-//     one by one need the consent that their scope value needs.
+//     one by one need the consent that their scope value needs. A withdrawal ends the
+//     grants that the client holds for the person, before the record goes.
 //   - OpenID Connect Core 1.0 §5.4: claims of profile and email stand in the ID
 //     token too, as many clients expect.
 //   - OpenID Connect Core 1.0 §3.1.3.6: at_hash, optional in the code flow, is left
@@ -117,7 +118,8 @@
 //     navigation that comes from no page, stands for the ID token, and returnTo is
 //     compared whole.
 //   - OpenID Connect Back-Channel Logout 1.0 §2.5: clients are told when a person logs
-//     out, and not when a session expires, or a new login takes its place. What is
+//     out, and not when a session expires, or a new login takes its place. Of a session
+//     that is ended from another browser the back channel alone tells. What is
 //     tried five times in vain is kept for the owner, and tried no more.
 //   - OpenID Connect Session Management 1.0 §3.2: the state changes with the session: by
 //     every login, the same person's too, and by logout. What a client gets or loses does

@@ -73,11 +73,10 @@ func message(key Key, input []byte) ([]byte, error) {
 		}
 		return input, nil
 	case MLDSA44, MLDSA65, MLDSA87:
-		public, ok := key.Public.(*mldsa.PublicKey)
-		if !ok {
-			return nil, fmt.Errorf("jwt: %s is no key for %s", key.ID, key.Algorithm)
+		if err := CheckKey(key.Algorithm, key.Public); err != nil {
+			return nil, fmt.Errorf("jwt: %s: %w", key.ID, err)
 		}
-		return mu(public, input), nil
+		return mu(key.Public.(*mldsa.PublicKey), input), nil
 	default:
 		return Hash(key.Algorithm, input), nil
 	}

@@ -34,6 +34,9 @@ func foreign(t *testing.T, algorithm string, key any, kid, typ, payload string) 
 	if kid != "" {
 		key = jose.JSONWebKey{Key: key, KeyID: kid}
 	}
+	if private, is := key.(ed25519.PrivateKey); is && algorithm == jwt.Ed25519 {
+		key = byName{private}
+	}
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(algorithm), Key: key}, options)
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +50,17 @@ func foreign(t *testing.T, algorithm string, key any, kid, typ, payload string) 
 		t.Fatal(err)
 	}
 	return token
+}
+
+// byName signs by Ed25519, a name that go-jose does not know.
+type byName struct{ ed25519.PrivateKey }
+
+func (byName) Public() *jose.JSONWebKey { return nil }
+
+func (byName) Algs() []jose.SignatureAlgorithm { return []jose.SignatureAlgorithm{jwt.Ed25519} }
+
+func (k byName) SignPayload(input []byte, _ jose.SignatureAlgorithm) ([]byte, error) {
+	return ed25519.Sign(k.PrivateKey, input), nil
 }
 
 type private struct {
@@ -91,7 +105,7 @@ func TestForeignAlgorithms(t *testing.T) {
 	}
 	for algorithm, key := range map[string]any{
 		"RS256": p.rsa, "RS384": p.rsa, "RS512": p.rsa, "PS256": p.rsa, "PS384": p.rsa, "PS512": p.rsa,
-		"ES256": p.p256, "ES384": p.p384, "ES512": p.p521, "EdDSA": p.ed,
+		"ES256": p.p256, "ES384": p.p384, "ES512": p.p521, "EdDSA": p.ed, "Ed25519": p.ed,
 	} {
 		t.Run(algorithm, func(t *testing.T) {
 			token := foreign(t, algorithm, key, "", "", `{"exp":1}`)

@@ -175,6 +175,9 @@ func Verify(ctx context.Context, set KeySet, token string, want Expected, dst an
 	if i < 0 {
 		return fmt.Errorf("jwt: no key with kid %q", header.KeyID)
 	}
+	if err := CheckKey(keys[i].Algorithm, keys[i].Public); err != nil {
+		return fmt.Errorf("jwt: %s: %w", header.KeyID, err)
+	}
 	payload, err := jws.Verify(Verifier(keys[i].Algorithm, keys[i].Public))
 	if err != nil {
 		return fmt.Errorf("jwt: %w", err)

@@ -40,7 +40,7 @@ const (
 // ProofAlgorithms lists the algorithms that proofs may be signed by. RFC 9449
 // §4.3: "a registered asymmetric digital signature algorithm".
 func ProofAlgorithms() []string {
-	return []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"}
+	return []string{ES256, ES384, ES512, EdDSA, Ed25519, PS256, PS384, PS512, RS256, RS384, RS512}
 }
 
 // ExpectedProof is what a proof must be for.
@@ -206,7 +206,7 @@ func openProof(proof string) (public any, payload []byte, err error) {
 	if err := proofKey(key.Key, header.Algorithm); err != nil {
 		return nil, nil, err
 	}
-	payload, err = jws.Verify(key.Key)
+	payload, err = jws.Verify(Verifier(header.Algorithm, key.Key))
 	if err != nil {
 		return nil, nil, badProof("its signature is wrong", err)
 	}

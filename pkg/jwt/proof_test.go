@@ -182,7 +182,7 @@ func TestVerifyProof(t *testing.T) {
 		"a nonce of 256 bytes":           proof(nil, members{"nonce": strings.Repeat("n", 256)}),
 	}
 	kinds := map[string][]string{
-		"RSA": {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}, "P-256": {"ES256"}, "P-384": {"ES384"}, "P-521": {"ES512"}, "Ed25519": {"EdDSA"},
+		"RSA": {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}, "P-256": {"ES256"}, "P-384": {"ES384"}, "P-521": {"ES512"}, "Ed25519": {"EdDSA", "Ed25519"},
 	}
 	var tried []string
 	for name, algs := range kinds {
@@ -223,6 +223,9 @@ func TestVerifyProof(t *testing.T) {
 		"RS256 by a key of P-256":      by("RS256", "RSA", public("P-256")),
 		"ES256 by an RSA key":          by("ES256", "P-256", public("RSA")),
 		"EdDSA by an RSA key":          by("EdDSA", "Ed25519", public("RSA")),
+		"Ed25519 by an RSA key":        by("Ed25519", "Ed25519", public("RSA")),
+		"Ed25519 in name, on P-256":    signed("ES256", provers()["P-256"], proofHeader(members{"alg": "Ed25519", "jwk": public("P-256")}), proofClaims(nil)),
+		"Ed25519 by another's key":     by("Ed25519", "Ed25519", jwkOf(ed25519.NewKeyFromSeed(make([]byte, 32)).Public())),
 		"RS256 by an Ed25519 key":      by("RS256", "RSA", public("Ed25519")),
 		"RS256 in name, PS256 indeed":  signed("PS256", provers()["RSA"], proofHeader(members{"alg": "RS256", "jwk": public("RSA")}), proofClaims(nil)),
 		"RS256 in name, RS512 indeed":  signed("RS512", provers()["RSA"], proofHeader(members{"alg": "RS256", "jwk": public("RSA")}), proofClaims(nil)),

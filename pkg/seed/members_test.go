@@ -299,7 +299,8 @@ func TestMembersRefused(t *testing.T) {
 		return pkj + `, "jwks": {"keys": [{` + strings.Join(members, "}, {") + `}]}`
 	}
 	notAlg := func(list string) string { return "is not supported; it may be " + list }
-	const asymmetric = "RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA"
+	const ours = "RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519, ML-DSA-44, ML-DSA-65, ML-DSA-87"
+	const asymmetric = "RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519"
 	moment := "it is neither a date such as 2026-01-31T12:00:00Z (RFC 3339) nor a whole number of milliseconds since 1970"
 	for _, right := range []whole{
 		{}, {client: exact}, {client: keys(ecKey)}, {client: basic + csj}, {client: wi + `, "workload": {` + workload + `}`},
@@ -367,8 +368,8 @@ func TestMembersRefused(t *testing.T) {
 		{"grants that are denied", whole{api: `"client_policy": "deny_all"`, client: exact + `, "api_grants": {"https://api.example/": ["read"]}`}, `clients[0].api_grants["https://api.example/"]: the client_policy of the API is deny_all`},
 		{"bound as text", whole{client: exact + `, "dpop_bound_access_tokens": "yes"`}, "clients[0].dpop_bound_access_tokens: it is a string, not true or false"},
 		{"a nonce as text", whole{client: exact + `, "dpop_nonce_required": 1`}, "clients[0].dpop_nonce_required: it is a number, not true or false"},
-		{"ID tokens by HS256", whole{client: exact + `, "id_token_signed_response_alg": "HS256"`}, `clients[0].id_token_signed_response_alg: "HS256" ` + notAlg("RS256, PS256, ES256")},
-		{"ID tokens by none", whole{client: exact + `, "id_token_signed_response_alg": "none"`}, `clients[0].id_token_signed_response_alg: "none" ` + notAlg("RS256, PS256, ES256")},
+		{"ID tokens by HS256", whole{client: exact + `, "id_token_signed_response_alg": "HS256"`}, `clients[0].id_token_signed_response_alg: "HS256" ` + notAlg(ours)},
+		{"ID tokens by none", whole{client: exact + `, "id_token_signed_response_alg": "none"`}, `clients[0].id_token_signed_response_alg: "none" ` + notAlg(ours)},
 		{"another profile", whole{client: exact + `, "error_profile": "okta"`}, `clients[0].error_profile: "okta" ` + notAlg("strict, auth0")},
 		{"metadata that is a list", whole{client: exact + `, "metadata": []`}, "clients[0].metadata: it is an array, not an object"},
 		{"exchange without a policy", whole{client: exchange}, "clients[0]: it has the grant type of token exchange, but no token_exchange that says what it may do"},
@@ -391,7 +392,7 @@ func TestMembersRefused(t *testing.T) {
 		{"not_before null", whole{client: exact + `, "not_before": null`}, "clients[0].not_before: " + moment},
 
 		{"another dialect", whole{api: `"token_dialect": "jwt"`}, `apis[0].token_dialect: "jwt" ` + notAlg("rfc9068, auth0, opaque")},
-		{"signed by HS256", whole{api: `"signing_alg": "HS256"`}, `apis[0].signing_alg: "HS256" ` + notAlg("RS256, PS256, ES256")},
+		{"signed by HS256", whole{api: `"signing_alg": "HS256"`}, `apis[0].signing_alg: "HS256" ` + notAlg(ours)},
 		{"a key that is none", whole{api: `"signing_key_id": "arn:aws:kms:key"`}, "apis[0].signing_key_id: it is not a kid of kmint: the RFC 7638 thumbprint, 43 characters"},
 		{"opaque and signed", whole{api: `"token_dialect": "opaque", "signing_alg": "RS256"`}, "apis[0].signing_alg: an opaque token is not signed"},
 		{"another policy", whole{api: `"user_policy": "require_client_grant"`}, `apis[0].user_policy: "require_client_grant" ` + notAlg("allow_all, require_grant, deny_all")},
@@ -441,7 +442,7 @@ func TestTrustedIssuersRefused(t *testing.T) {
 		{"plain http", file(`"issuer": "http://a.example/"`), "server.trusted_issuers[0].issuer: it is not an https URL"},
 		{"a query", file(`"issuer": "https://a.example/?a"`), "server.trusted_issuers[0].issuer: it has a query (RFC 8414 §2)"},
 		{"twice", file(right, right+`, "subject_prefix": "other|"`), "server.trusted_issuers[1].issuer: another trusted issuer has it"},
-		{"HS256", file(right + `, "algs": ["RS256", "HS256"]`), `server.trusted_issuers[0].algs[1]: "HS256" is not supported; it may be RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA`},
+		{"HS256", file(right + `, "algs": ["RS256", "HS256"]`), `server.trusted_issuers[0].algs[1]: "HS256" is not supported; it may be RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519`},
 		{"no algs", file(right + `, "algs": []`), "server.trusted_issuers[0].algs: it is empty: no JWT would count"},
 		{"a key of another algorithm", file(right + `, "jwks": {"keys": [{` + ecKey + `}]}`), "server.trusted_issuers[0].jwks.keys[0]: it is for ES256, and only RS256 count"},
 		{"both forms of keys", file(right + `, "algs": ["ES256"], "jwks": {"keys": [{` + ecKey + `}]}, "jwks_uri": "https://a.example/k"`), `server.trusted_issuers[0].jwks_uri: there is a jwks already (RFC 7591 §2: they "MUST NOT both be present")`},

@@ -182,7 +182,7 @@ func TestRefused(t *testing.T) {
 		{"none without a login", c(`"client_id": "app", ` + secret + `, "grant_types": ["client_credentials"], "response_types": ["none"]`), "clients[0].response_types: none needs the grant type authorization_code or implicit"},
 		{"a token that could not be bound", c(web + `, "grant_types": ["implicit"], "response_types": ["token"], "dpop_bound_access_tokens": true`), "clients[0].response_types: token gives a token without a proof, and the client has dpop_bound_access_tokens true"},
 		{"request objects of no login", c(`"client_id": "app", ` + secret + `, "grant_types": ["client_credentials"], "request_object_signing_alg": "none"`), "clients[0].request_object_signing_alg: it needs the grant type authorization_code or implicit"},
-		{"request objects by a secret", c(web + `, "request_object_signing_alg": "HS256"`), `clients[0].request_object_signing_alg: "HS256" is not supported; it may be RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, none`},
+		{"request objects by a secret", c(web + `, "request_object_signing_alg": "HS256"`), `clients[0].request_object_signing_alg: "HS256" is not supported; it may be RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519, none`},
 		{"request objects without keys", c(web + `, "request_object_signing_alg": "ES256"`), "clients[0]: it has neither jwks nor jwks_uri, and the request_object_signing_alg ES256 needs one"},
 		{"application type", c(web + `, "application_type": "spa"`), `clients[0].application_type: "spa" is not supported; it may be web, native`},
 		{"grant of an unknown API", c(web + `, "api_grants": {"https://other.example/": []}`), `clients[0].api_grants["https://other.example/"]: no API of this file has this identifier`},

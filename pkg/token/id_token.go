@@ -3,8 +3,8 @@
 package token
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"maps"
 	"time"
@@ -35,20 +35,21 @@ type IDToken struct {
 // authorization endpoint, "" for none.
 func (i Issuer) id(ctx context.Context, iss string, a Authorization, person map[string]any, beside string, now time.Time) (string, error) {
 	claims := idToken(iss, a, person, now)
+	algorithm := cmp.Or(a.IDTokenAlgorithm, jwt.RS256)
 	if beside != "" {
-		claims["at_hash"] = halfHash(beside)
+		claims["at_hash"] = halfHash(algorithm, beside)
 	}
 	if a.Code != "" {
-		claims["c_hash"] = halfHash(a.Code.Reveal())
+		claims["c_hash"] = halfHash(algorithm, a.Code.Reveal())
 	}
-	return jwt.Sign(ctx, i.Signer, jwt.Choice{Algorithm: a.IDTokenAlgorithm}, jwt.TypIDToken, claims)
+	return jwt.Sign(ctx, i.Signer, jwt.Choice{Algorithm: algorithm}, jwt.TypIDToken, claims)
 }
 
 // halfHash is "the base64url encoding of the left-most half of the hash of the octets
-// of the ASCII representation" (OpenID Connect Core 1.0 §3.3.2.11). The hash is that
-// of the alg, which is SHA-256 in all that we sign with (jwt.Algorithms).
-func halfHash(text string) string {
-	sum := sha256.Sum256([]byte(text))
+// of the ASCII representation" (OpenID Connect Core 1.0 §3.3.2.11), by the hash of the
+// ID token's alg.
+func halfHash(algorithm, text string) string {
+	sum := jwt.Hash(algorithm, []byte(text))
 	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
 }
 

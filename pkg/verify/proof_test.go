@@ -66,7 +66,7 @@ func TestBoundTokens(t *testing.T) {
 	api := f.verifier()
 	api.Resource = "https://orders.example.com/"
 	handler := api.Require(seen, "read:orders")
-	const all = `algs="ES256 ES384 ES512 EdDSA PS256 PS384 PS512 RS256 RS384 RS512"`
+	const all = `algs="ES256 ES384 ES512 EdDSA Ed25519 PS256 PS384 PS512 RS256 RS384 RS512"`
 	const realm = ` realm="https://orders.example.com/", resource_metadata="https://orders.example.com/.well-known/oauth-protected-resource"`
 	bearer, bound := f.token(nil, nil), f.bound(nil)
 	poor := f.bound(map[string]any{"scope": "other"})

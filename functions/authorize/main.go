@@ -2,13 +2,11 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"log"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 
 	"kmint/pkg/config"
 	"kmint/pkg/dynamo"
@@ -22,7 +20,7 @@ var version string // stamped by the build
 
 func main() {
 	env, wrong := config.Read[config.Authorize]()
-	sdk, err := awsconfig.LoadDefaultConfig(context.Background())
+	sdk, err := config.AWS()
 	if err := errors.Join(wrong, err); err != nil {
 		log.Fatal(err)
 	}

@@ -1,0 +1,33 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+)
+
+// AWS is what the environment of a Lambda function says to the SDK: Region,
+// credentials, and endpoints where they are named. The SDK's own loader would look
+// into files, for single sign-on and at the instance's metadata too, and what it needs
+// for that is an eighth of each function.
+func AWS() (aws.Config, error) {
+	env, err := awsconfig.NewEnvConfig()
+	if err != nil {
+		return aws.Config{}, fmt.Errorf("config: %w", err)
+	}
+	var lacks []error
+	if env.Region == "" {
+		lacks = append(lacks, errors.New("config: AWS_REGION is not set"))
+	}
+	if !env.Credentials.HasKeys() {
+		lacks = append(lacks, errors.New("config: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"))
+	}
+	return aws.Config{
+		Region:        env.Region,
+		Credentials:   credentials.StaticCredentialsProvider{Value: env.Credentials},
+		ConfigSources: []any{env},
+	}, errors.Join(lacks...)
+}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 )
@@ -50,6 +51,10 @@ func TestDefaults(t *testing.T) {
 	}
 	if _, err := read[Deliver](tables()); err != nil {
 		t.Error(err)
+	}
+	rotate, err := read[Rotate](tables("STACK=kmint", "SIGNERS=arn:aws:iam::1:role/a,arn:aws:iam::1:role/b"))
+	if err != nil || len(rotate.Signers) != 2 || rotate.Stack != "kmint" || rotate.Period() != 90*24*time.Hour || rotate.Publish() != 24*time.Hour {
+		t.Errorf("rotate = %+v, %v", rotate, err)
 	}
 	local, err := read[Local](env.Options{Environment: map[string]string{}})
 	if err != nil || local != (Local{Port: "3000", Listen: "localhost", DataDir: ".kmint", Log: "warn"}) {
@@ -103,6 +108,26 @@ func TestAllProblemsAtOnce(t *testing.T) {
 }
 
 // One variable, one complaint, which names all that is allowed.
+func TestRotateProblems(t *testing.T) {
+	good := []string{"STACK=kmint", "SIGNERS=arn:aws:iam::1:role/a"}
+	for set, want := range map[string]string{
+		"ROTATION_DAYS=6":          "ROTATION_DAYS 6 is not a number from 7 to 3650",
+		"ROTATION_DAYS=x":          "RotationDays",
+		"PUBLISH_HOURS=1":          "PUBLISH_HOURS 1 is not a number from 2",
+		"PUBLISH_HOURS=169":        "PUBLISH_HOURS 169 is not a number from 2",
+		"SIGNERS=":                 "SIGNERS",
+		"SIGNERS=arn:aws:iam::1:x": `SIGNERS has "arn:aws:iam::1:x", which is not the ARN of a role`,
+		"STACK=":                   "STACK",
+	} {
+		if _, err := read[Rotate](tables(append(slices.Clone(good), set)...)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", set, err, want)
+		}
+	}
+	if _, err := read[Rotate](tables(append(good, "ROTATION_DAYS=7", "PUBLISH_HOURS=2")...)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLocalProblems(t *testing.T) {
 	for _, test := range []struct {
 		set  map[string]string

@@ -140,6 +140,7 @@ func (a *attacker) frames(t *testing.T) {
 		"form_post":       a.asks("response_mode", "form_post"),
 		"web_message":     a.asks("response_mode", "web_message", "prompt", "none"),
 		"consents":        a.kmint.issuer + "consents",
+		"sessions":        a.kmint.issuer + "sessions",
 		"logout":          a.kmint.issuer + "oidc/logout",
 		"Auth0's logout":  a.kmint.issuer + "v2/logout?client_id=own",
 		"logout, refused": a.kmint.issuer + "oidc/logout?post_logout_redirect_uri=https://evil.example/",
@@ -270,6 +271,14 @@ func (a *attacker) says(t *testing.T) {
 	b.follow(chromedp.Click("button[value=allow]"))
 	b.open(a.kmint.issuer + "consents")
 	b.clean("what was allowed")
+	if !strings.Contains(b.says(), "App "+evilWords) {
+		t.Errorf("the page of consents: %s", b.says())
+	}
+	b.open(a.kmint.issuer + "sessions?" + url.Values{"ui_locales": {evilWords}, "from": {evilWords}, "session": {evilWords}}.Encode())
+	b.clean("the sessions")
+	if !strings.Contains(b.says(), "demo"+evilWords) {
+		t.Errorf("the page of sessions: %s", b.says())
+	}
 	for _, parameter := range []string{"post_logout_redirect_uri", "state", "ui_locales", "id_token_hint", evilWords} {
 		b.open(a.kmint.issuer + "oidc/logout?" + url.Values{parameter: {evilWords}}.Encode())
 		b.clean("logout with " + parameter)

@@ -5,6 +5,7 @@ go 1.26.0
 replace kmint => ../..
 
 require (
+	filippo.io/mldsa v1.0.0 // indirect
 	github.com/alexedwards/argon2id v1.0.0 // indirect
 	github.com/aws/aws-sdk-go-v2/internal/configsources v1.5.10 // indirect
 	github.com/aws/aws-sdk-go-v2/internal/endpoints/v2 v2.8.10 // indirect

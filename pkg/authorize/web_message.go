@@ -44,7 +44,9 @@ var webMessage = mode{name: "web_message", page: true, bars: ofWebOrigin, send: 
 }}
 
 // ofWebOrigin: the redirect URI is not gone to, but its origin is that of the page
-// which asked, and one of those whose scripts may read our answers.
+// which asked, and one of those whose scripts may read our answers. Another of them gets
+// nothing, though it is the client's own: where it were to be asked for, anybody could
+// choose which of its pages hears.
 func ofWebOrigin(t target) error {
 	if err := onWeb(t); err != nil {
 		return err

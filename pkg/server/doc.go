@@ -127,8 +127,12 @@
 //     browser keeps the cookie from the frame, the answer is error, not changed, after
 //     which the client would ask again and again.
 //   - OAuth 2.0 Web Message Response Mode: the origin that gets the message is the
-//     redirect_uri's, which must be one of the client's web_origins; there is no
-//     relay.
+//     redirect_uri's, which must be one of the client's web_origins, and no other of
+//     them: the draft's window posts to the redirect_uri, which is what the request and
+//     its code are bound to, and no request says which page has asked. An application
+//     on several origins has a redirect URI on each, and that need not be a page. There
+//     is no relay: it is to keep a token of the implicit flow out of the client's page,
+//     and no SDK that we know asks for it.
 //   - OpenID Connect Dynamic Client Registration 1.0 §2: a client of the implicit flow
 //     may have redirect URIs on localhost, as others may.
 package server

@@ -51,7 +51,8 @@ func inJSON(s string) string {
 	return string(quoted[1 : len(quoted)-1])
 }
 
-// fill replaces the stand-ins of an event, each escaped as its place asks for.
+// fill replaces the stand-ins of an event, each escaped as its place asks for: in a
+// form, a query, a header, or a message, which is JSON.
 func fill(event []byte, values map[string]any) ([]byte, error) {
 	var e map[string]any
 	if err := json.Unmarshal(event, &e); err != nil {
@@ -62,6 +63,16 @@ func fill(event []byte, values map[string]any) ([]byte, error) {
 		filled, err := expand(text.(string), values, escape)
 		problems = append(problems, err)
 		return filled
+	}
+	if records, ok := e["Records"].([]any); ok {
+		for _, record := range records {
+			message := record.(map[string]any)
+			message["body"] = place(message["body"], inJSON)
+		}
+		if err := errors.Join(problems...); err != nil {
+			return nil, err
+		}
+		return json.Marshal(e)
 	}
 	headers := e["headers"].(map[string]any)
 	for name, value := range headers {
@@ -258,15 +269,19 @@ func TestEventsAreThoseOfTheGateway(t *testing.T) {
 	for _, name := range eventFiles(t) {
 		t.Run(name, func(t *testing.T) {
 			raw := readEvent(t, name)
-			var e events.APIGatewayV2HTTPRequest
+			function, _, _ := strings.Cut(name, "/")
 			strict := json.NewDecoder(bytes.NewReader(raw))
 			strict.DisallowUnknownFields()
+			if function == "deliver" {
+				checkMessages(t, strict)
+				return
+			}
+			var e events.APIGatewayV2HTTPRequest
 			if err := strict.Decode(&e); err != nil {
 				t.Fatal(err)
 			}
 			c := e.RequestContext
 			method, path, _ := strings.Cut(e.RouteKey, " ")
-			function, _, _ := strings.Cut(name, "/")
 			if routed := routes[e.RouteKey] == function; routed == slices.Contains(unrouted, name) {
 				t.Errorf("the route %s leads to %q", e.RouteKey, routes[e.RouteKey])
 			}
@@ -288,6 +303,25 @@ func TestEventsAreThoseOfTheGateway(t *testing.T) {
 			checkQuery(t, e)
 			checkBody(t, e)
 		})
+	}
+}
+
+// checkMessages holds a batch against what "Using Lambda with Amazon SQS" shows.
+func checkMessages(t *testing.T, d *json.Decoder) {
+	t.Helper()
+	var e events.SQSEvent
+	if err := d.Decode(&e); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, m := range e.Records {
+		if m.EventSource != "aws:sqs" || m.EventSourceARN == "" || m.AWSRegion == "" || m.ReceiptHandle == "" || m.MessageId == "" || seen[m.MessageId] {
+			t.Errorf("%+v", m)
+		}
+		seen[m.MessageId] = true
+	}
+	if len(seen) == 0 {
+		t.Error("there is no message")
 	}
 }
 
@@ -386,7 +420,7 @@ func templateRoutes(t *testing.T) map[string]string {
 // which what is deployed could not rely, and not one less.
 func TestEnvironmentIsThatOfTheTemplate(t *testing.T) {
 	template := readTemplate(t)
-	for _, function := range []string{"authorize", "discovery", "token", "userinfo"} {
+	for _, function := range []string{"authorize", "deliver", "discovery", "token", "userinfo"} {
 		declared := slices.Collect(maps.Keys(template.Globals.Function.Environment.Variables))
 		id := strings.ToUpper(function[:1]) + function[1:] + "Function"
 		declared = slices.AppendSeq(declared, maps.Keys(template.Resources[id].Properties.Environment.Variables))

@@ -2,10 +2,12 @@ package lambda
 
 import (
 	"errors"
+	"html"
 	"io/fs"
 	"maps"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -202,6 +204,65 @@ var script = [][2]string{
 	{"token/introspect_revoked_bound"},
 	{"token/revoke_preflight"},
 
+	// Every response type goes to the client that is registered for it, and to no other.
+	{"authorize/type_none"},
+	{"authorize/type_token", "front_token"},
+	{"authorize/type_id_token_token", "front_tokens"},
+	{"authorize/type_code_token", "code_token"},
+	{"authorize/type_code_id_token", "code_id_token"},
+	{"authorize/type_none_not_registered"},
+	{"authorize/type_token_not_registered"},
+	{"authorize/type_id_token_not_registered"},
+	{"authorize/type_id_token_token_not_registered"},
+	{"authorize/type_code_token_not_registered"},
+	{"authorize/type_code_id_token_not_registered"},
+	{"authorize/type_code_id_token_token_not_registered"},
+	{"authorize/type_unknown"},
+	{"authorize/mode_query", "mode_query"},
+	{"authorize/mode_query_for_token"},
+	{"authorize/mode_fragment", "mode_fragment"},
+	{"authorize/mode_form_post_hybrid", "mode_form_post"},
+	{"authorize/mode_form_post_error"},
+	{"authorize/mode_web_message_no_origin"},
+	{"authorize/mode_unknown"},
+
+	// What a request says of who is to be there, and since when.
+	{"authorize/prompt_none", "prompt_none"},
+	{"authorize/prompt_none_login"},
+	{"authorize/prompt_login", "prompt_login"},
+	{"authorize/prompt_select_account", "prompt_select_account"},
+	{"authorize/prompt_unknown"},
+	{"authorize/max_age", "max_age"},
+	{"authorize/max_age_over", "max_age_over"},
+	{"authorize/max_age_over_silent"},
+	{"authorize/max_age_no_number"},
+	{"authorize/claims", "claims"},
+	{"userinfo/claims"},
+	{"authorize/claims_somebody_else"},
+	{"authorize/claims_no_object"},
+	{"authorize/login_hint", "login_hint"},
+	{"authorize/id_token_hint", "id_token_hint"},
+	{"authorize/id_token_hint_of_others"},
+	{"authorize/id_token_hint_forged"},
+	{"authorize/request_object", "request_object"},
+	{"authorize/request_object_forged"},
+	{"authorize/request_object_unsigned", "request_object_unsigned"},
+	{"authorize/request_object_unsigned_refused"},
+	{"authorize/request_uri"},
+	{"authorize/resource_unknown"},
+	{"authorize/dpop_jkt_token"},
+
+	// The cookie that crosses sites says who is there, to a page that is registered, and
+	// nothing else.
+	{"authorize/silent_cookie", "silent_cookie"},
+	{"authorize/silent_cookie_page", "silent_cookie_page"},
+	{"authorize/silent_cookie_other_client"},
+
+	// A client that asks for more is asked about again.
+	{"authorize/consent_grows", "consent_grows"},
+	{"authorize/consent_forged", "consent_forged"},
+	{"authorize/consents_no_session"},
+
 	// Whoever logs in again ends the session that was, and what was to end with it.
 	{"authorize/login_again", "again"},
 	{"token/online_refresh_token_ended"},
@@ -218,6 +279,34 @@ var script = [][2]string{
 	{"authorize/consents_withdrawn"},
 	{"authorize/logout_page", "logout"},
 	{"authorize/logout"},
+
+	// The session is gone, and not only its cookie; what was taken back is asked for again.
+	{"authorize/logged_out"},
+	{"authorize/login_to_leave", "login_to_leave"},
+	{"authorize/consent_asked_again"},
+	// People leave. Who only says that they do is asked, and what is wrong leads nowhere.
+	{"authorize/logout_wrong_address", "logout_wrong_address"},
+	{"authorize/logout_hint_of_another_session", "logout_hint_of_another_session"},
+	{"authorize/logout_forged_hint", "logout_forged_hint"},
+	{"authorize/logout_forged", "logout_forged"},
+	// By the ID token of the session: its clients hear of it, by the browser and by the
+	// queue.
+	{"authorize/leaving", "leaving"},
+	{"authorize/logout_post_from_elsewhere"},
+	{"authorize/logout_hint"},
+	// By the older address, from a page of the client.
+	{"authorize/login_to_leave_again", "login_to_leave_again"},
+	{"authorize/auth0_logout_wrong_address", "auth0_logout_wrong_address"},
+	{"authorize/auth0_logout_from_elsewhere", "auth0_logout_from_elsewhere"},
+	{"authorize/auth0_logout"},
+
+	// What comes out of the queue is delivered, or comes again, each message by itself. No
+	// client of the example can be reached: TestDeliver has one.
+	{"deliver/no_address"},
+	{"deliver/gone"},
+	{"deliver/garbage"},
+	{"deliver/not_https"},
+	{"deliver/batch"},
 }
 
 // rewrite is the environment variable by which golden files are written anew.
@@ -230,7 +319,7 @@ func TestEvents(t *testing.T) {
 	checkScript(t)
 	r := newRig(t)
 	functions := map[string]*Environment{}
-	for _, name := range []string{"discovery", "token", "authorize", "userinfo"} {
+	for _, name := range []string{"discovery", "token", "authorize", "userinfo", "deliver"} {
 		e := r.start(t, name)
 		t.Cleanup(func() {
 			if err := e.Close(); err != nil {
@@ -255,7 +344,7 @@ func TestEvents(t *testing.T) {
 // run takes every step of the script through a door.
 func run(t *testing.T, r *rig, through door) {
 	t.Helper()
-	h := &house{began: time.Now(), door: through, forge: newForge(t), known: map[string]any{"expired_token": r.expiredToken(t)}}
+	h := &house{began: time.Now(), door: through, queue: r.queue, forge: newForge(t), known: map[string]any{"expired_token": r.expiredToken(t)}}
 	maps.Copy(h.known, h.forge.thumbprints(t))
 	for _, step := range script {
 		// What comes after a step that failed would fail for want of it.
@@ -284,10 +373,11 @@ func checkScript(t *testing.T) {
 	}
 }
 
-// A house is the four functions, and what their answers gave.
+// A house is the functions, and what their answers gave.
 type house struct {
 	began time.Time
 	door  door
+	queue *queue
 	forge *forge
 	keys  keySet
 	known map[string]any
@@ -307,17 +397,56 @@ func (h *house) step(t *testing.T, name, which string) {
 	s := sight{run: h.began, began: time.Now().Truncate(time.Millisecond), known: h.known, kept: map[string]any{}}
 	payload, id, lines := h.door(t, function, event)
 	s.ended, s.id = time.Now(), id
-	if len(lines) != 1 {
-		t.Fatalf("%d log lines:\n%s", len(lines), strings.Join(lines, "\n"))
+	if function == "deliver" {
+		s.tree = seeDelivery(t, payload, lines)
+	} else {
+		if len(lines) != 1 {
+			t.Fatalf("%d log lines:\n%s", len(lines), strings.Join(lines, "\n"))
+		}
+		s.tree = h.see(t, name, payload, lines[0])
+		s.presented = presented(t, event)
+		h.secrets = append(h.secrets, secretsOf(t, event)...)
 	}
-	s.tree = h.see(t, name, payload, lines[0])
-	s.keys, s.presented = h.keys, presented(t, event)
+	if sent := h.queue.take(); len(sent) > 0 {
+		s.tree["queue"] = readTree(t, []byte("["+strings.Join(sent, ",")+"]"))
+	}
+	s.keys = h.keys
 
 	h.compare(t, name, which, s)
 	maps.Copy(h.known, s.kept)
-	h.secrets = append(h.secrets, secretsOf(t, event)...)
 	h.logged = append(h.logged, lines...)
+	if function == "deliver" {
+		h.checkDelivery(t, s)
+		return
+	}
 	h.checkLog(t, s, lines[0])
+}
+
+// seeDelivery makes the tree of a batch, whose lines come in any order.
+func seeDelivery(t *testing.T, payload []byte, lines []string) map[string]any {
+	t.Helper()
+	log := []any{}
+	for _, line := range lines {
+		log = append(log, readTree(t, []byte(line)))
+	}
+	client := func(line any) string { return show(line.(map[string]any)["client_id"]) }
+	slices.SortFunc(log, func(a, b any) int { return strings.Compare(client(a), client(b)) })
+	return map[string]any{"response": readTree(t, payload), "log": log}
+}
+
+// checkDelivery: what is to come again has the cause in the log, and nothing else has.
+func (h *house) checkDelivery(t *testing.T, s sight) {
+	t.Helper()
+	reasons := 0
+	for _, line := range s.tree["log"].([]any) {
+		if line.(map[string]any)["reason"] != nil {
+			reasons++
+		}
+	}
+	if again := s.at("response.batchItemFailures").([]any); len(again) != reasons {
+		t.Errorf("%d are to come again, and the log has %d reasons", len(again), reasons)
+	}
+	h.checkLeaks(t)
 }
 
 // see makes the tree that a golden file is compared with.
@@ -335,10 +464,7 @@ func (h *house) see(t *testing.T, name string, payload []byte, line string) map[
 			t.Fatal(err)
 		}
 	}
-	members, _ := response["body"].(map[string]any)
-	if location, _ := headers["Location"].(string); strings.Contains(location, "#") {
-		members = inFragment(t, location)
-	}
+	members := membersOf(response)
 	for _, member := range []string{"access_token", "id_token"} {
 		compact, ok := members[member].(string)
 		if !ok || strings.HasPrefix(compact, "kmint_") { // no JWT
@@ -353,17 +479,26 @@ func (h *house) see(t *testing.T, name string, payload []byte, line string) map[
 	return map[string]any{"response": response, "tokens": tokens, "log": readTree(t, []byte(line))}
 }
 
-// inFragment are the parameters of an answer that travels in the fragment.
-func inFragment(t *testing.T, location string) map[string]any {
-	t.Helper()
-	_, fragment, _ := strings.Cut(location, "#")
-	parameters, err := url.ParseQuery(fragment)
-	if err != nil {
-		t.Fatal(err)
+var hiddenField = regexp.MustCompile(`<input type="hidden" name="([a-z_]+)" value="([^"]*)">`)
+
+// membersOf are those of an answer: of a body in JSON, of the fragment that it travels
+// in, or of a form.
+func membersOf(response map[string]any) map[string]any {
+	if members, ok := response["body"].(map[string]any); ok {
+		return members
 	}
 	members := map[string]any{}
-	for name := range parameters {
-		members[name] = parameters.Get(name)
+	headers, _ := response["headers"].(map[string]any)
+	if location, _ := headers["Location"].(string); strings.Contains(location, "#") {
+		_, fragment, _ := strings.Cut(location, "#")
+		parameters, _ := url.ParseQuery(fragment) // what is not to be read is compared as text
+		for name := range parameters {
+			members[name] = parameters.Get(name)
+		}
+	}
+	page, _ := response["body"].(string)
+	for _, field := range hiddenField.FindAllStringSubmatch(page, -1) {
+		members[field[1]] = html.UnescapeString(field[2])
 	}
 	return members
 }
@@ -398,9 +533,15 @@ func (h *house) checkLog(t *testing.T, s sight, line string) {
 	}
 	location, _ := s.at("response.headers.Location").(string)
 	page, _ := s.at("response.body").(string)
-	if refused := show(status) >= "400" || strings.Contains(location, "error=") || strings.Contains(page, "&#34;error&#34;:"); refused != (s.at("log.reason") != nil) {
+	if refused := show(status) >= "400" || strings.Contains(location, "error=") || strings.Contains(page, "&#34;error&#34;:") || strings.Contains(page, `name="error"`); refused != (s.at("log.reason") != nil) {
 		t.Errorf("refused: %v, and the line is %s", refused, line)
 	}
+	h.checkLeaks(t)
+}
+
+// checkLeaks: no line so far holds a secret.
+func (h *house) checkLeaks(t *testing.T) {
+	t.Helper()
 	secrets := slices.Clone(h.secrets)
 	for name, value := range h.known {
 		kindName, _, _ := strings.Cut(name, ".")

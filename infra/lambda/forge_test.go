@@ -53,6 +53,16 @@ var assertions = map[string]assertion{
 	"job_elsewhere":     {by: workloadsKey, claims: workload("system:serviceaccount:other:nightly", "https://login.example.com/")},
 	"person":            {by: workloadsKey, claims: workload("demo-buyer", "https://orders.example.com/")},
 	"person_elsewhere":  {by: workloadsKey, claims: workload("demo-buyer", elsewhere)},
+	// RFC 9101 §4: a request object.
+	"request":        {by: backendKey, claims: signedRequest()},
+	"request_forged": {by: workloadsKey, kid: backendKey, claims: signedRequest()},
+}
+
+func signedRequest() map[string]any {
+	return map[string]any{
+		"iss": "demo-signed", "aud": issuer, "client_id": "demo-signed", "response_type": "code", "scope": "openid email",
+		"redirect_uri": "http://localhost:8080/signed", "state": "af0ifjsldkj-signed",
+	}
 }
 
 func own(client, audience string) map[string]any {

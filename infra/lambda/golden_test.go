@@ -166,6 +166,11 @@ var places = []place{
 	at(`.*:response\.body`, `&#34;code&#34;:&#34;([^&]+)&#34;`, "code."),
 	at(`authorize/.*:response\.headers\.Content-Security-Policy`, `'sha256-([^']+)'`, "style_hash"),
 	at(`.*:response\.body`, `<style>((?s:.*?))</style>`, "style"),
+	at(`.*:response\.body`, `name="id_token" value="([^"]*)"`, "id_token."),
+	at(`.*:response\.body`, `logged-out\?[^"]*sid=([^"&]*)`, "sid."),
+	at(`.*:response\.headers\.Location`, `[?&]id_token_hint=([^&]+)`, "hint.leaving"),
+	at(`.*:queue\.\d+\.sid`, "", "sid."),
+	at(`authorize/leaving:tokens\.\w+\.claims\.(auth_time|sid)`, "", "${1}."),
 	at(`.*:response\.body`, `name="request" value="([^"]*)"`, "request."),
 	at(`.*:response\.body`, `name="seal" value="([^"]*)"`, "seal."),
 	at(`.*:response\.body`, `name="shown" value="([^"]*)"`, "shown"),
@@ -191,6 +196,7 @@ var places = []place{
 	at(`.*:tokens\.\w+\.claims\.grant_id`, "", "grant_id."),
 	at(`.*:log\.grant`, "", "grant_id."),
 	at(`.*:log\.(time|ms|request_id)`, "", "${1}"),
+	at(`.*:log\.(\d+)\.(time|ms|request_id)`, "", "${2}.${1}"),
 }
 
 // template puts stand-ins where the places are. A value that stays, and was kept

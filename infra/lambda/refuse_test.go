@@ -92,6 +92,7 @@ func TestKindsRefuse(t *testing.T) {
 	for name, tt := range map[string]struct{ good, bad any }{
 		"access_token.web":  {"a.b.c", "a.b.d"},
 		"id_token.web":      {nil, "a.b.c"},
+		"hint.web":          {nil, "a.b.c"},
 		"code.spa":          {"kmint_code." + part, "kmint_code." + part + "b"},
 		"code.again":        {nil, code},
 		"session":           {"kmint_session.ZGVtby11c2Vy." + part, "kmint_session." + part},

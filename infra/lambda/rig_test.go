@@ -9,12 +9,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"kmint/infra/rig/ddb"
 	"kmint/infra/rig/kmstest"
+	"kmint/infra/rig/sqstest"
 	"kmint/pkg/jwt"
 	"kmint/pkg/keys"
 	"kmint/pkg/kms"
@@ -25,13 +27,15 @@ const (
 	version = "v0.0.0-test"
 )
 
-// A rig is what stands behind the functions: DynamoDB Local and a KMS, set up as
-// an owner does, by `kmint import`.
+// A rig is what stands behind the functions: DynamoDB Local, a KMS and a queue, set
+// up as an owner does, by `kmint import`.
 type rig struct {
 	db     *ddb.Local
 	tables ddb.Tables
 	kms    *kmstest.Server
 	kmsURL string
+	sqsURL string
+	queue  *queue
 	// keys by purpose
 	signingKey, ps256Key, es256Key, macKey, secretsKey string
 }
@@ -43,10 +47,14 @@ func newRig(t testing.TB) *rig {
 		db:     ddb.ForTest(t),
 		tables: ddb.Tables{Config: prefix + "-config", Users: prefix + "-users", Grants: prefix + "-grants"},
 		kms:    kmstest.New(),
+		queue:  &queue{},
 	}
 	server := httptest.NewServer(r.kms)
 	t.Cleanup(server.Close)
 	r.kmsURL = server.URL
+	sqs := httptest.NewServer(&sqstest.Server{Took: r.queue.put})
+	t.Cleanup(sqs.Close)
+	r.sqsURL = sqs.URL
 	if err := ddb.CreateTables(t.Context(), r.db.Client(), r.tables); err != nil {
 		t.Fatal(err)
 	}
@@ -114,15 +122,38 @@ func (r *rig) env(function string) map[string]string {
 		maps.Copy(env, people)
 		maps.Copy(env, map[string]string{
 			"MAC_KEY": r.macKey, "AUTHORIZE_SIGNS": "true", "AWS_ENDPOINT_URL_KMS": r.kmsURL,
-			"LOGOUT_QUEUE": "https://sqs.us-east-1.amazonaws.com/123456789012/kmint-logout",
+			"LOGOUT_QUEUE": sqstest.URL, "AWS_ENDPOINT_URL_SQS": r.sqsURL,
 		})
 	case "userinfo":
 		maps.Copy(env, people)
 		maps.Copy(env, map[string]string{"MAC_KEY": r.macKey, "AWS_ENDPOINT_URL_KMS": r.kmsURL})
+	case "deliver":
+		env["AWS_ENDPOINT_URL_KMS"] = r.kmsURL
 	case "discovery":
 		maps.Copy(env, map[string]string{"TOKEN_PATH": "/oauth/token", "AUTHORIZE_SIGNS": "true"})
 	}
 	return env
+}
+
+// A queue is what was put into it and not yet taken.
+type queue struct {
+	mu       sync.Mutex
+	messages []string
+}
+
+func (q *queue) put(messages []string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.messages = append(q.messages, messages...)
+	return nil
+}
+
+func (q *queue) take() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	messages := q.messages
+	q.messages = nil
+	return messages
 }
 
 // start builds a function as the Makefile does, but for this machine, and starts
@@ -158,6 +189,12 @@ func goBuild(t testing.TB, dir, name string, flags ...string) string {
 func (r *rig) kmsConfig() aws.Config {
 	config := r.db.Config()
 	config.BaseEndpoint = &r.kmsURL
+	return config
+}
+
+func (r *rig) sqsConfig() aws.Config {
+	config := r.db.Config()
+	config.BaseEndpoint = &r.sqsURL
 	return config
 }
 

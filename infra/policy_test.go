@@ -103,10 +103,32 @@ var implied = map[string][]string{
 		"kms:ScheduleKeyDeletion key/* kmint:stack=!Ref AWS::StackName kmint:use=sign kmint:made-by=rotate >=30",
 	},
 	"logout.Queue":     {"sqs:SendMessage LogoutQueue"},
-	"keys.PrivateKey":  {"kms:Sign key/* kmint:stack=!Ref AWS::StackName kmint:use=sign DIGEST"},
+	"keys.PrivateKey":  signatures(),
 	"session.MAC":      {"kms:GenerateMac MacKey HMAC_SHA_256"},
 	"dpop.MAC":         {"kms:GenerateMac MacKey HMAC_SHA_256"},
 	"clientauth.Vault": {"kms:Decrypt key/* kmint:stack=!Ref AWS::StackName kmint:use=seal client_id"},
+}
+
+// signatures are those that package kms asks for: each type of message with its
+// algorithms.
+func signatures() []string {
+	algorithms := map[string][]string{}
+	for _, algorithm := range jwt.Algorithms() {
+		policy, err := kms.Policy("root", nil, algorithm)
+		if err != nil {
+			panic(err)
+		}
+		message := policy[2].Condition["StringNotEquals"]["kms:MessageType"][0]
+		name := policy[3].Condition["StringNotEquals"]["kms:SigningAlgorithm"][0]
+		if !slices.Contains(algorithms[message], name) {
+			algorithms[message] = append(algorithms[message], name)
+		}
+	}
+	var needed []string
+	for message, names := range algorithms {
+		needed = append(needed, "kms:Sign key/* kmint:stack=!Ref AWS::StackName kmint:use=sign "+message+" "+strings.Join(names, ","))
+	}
+	return needed
 }
 
 // A function is what the code says about one Lambda function.
@@ -211,16 +233,26 @@ func TestTemplateRefuses(t *testing.T) {
 		"given out twice":             {"VisibilityTimeout: 60", "VisibilityTimeout: 30", "LogoutQueue gives a message out again"},
 		"a queue that all may read":   {"SqsManagedSseEnabled: true", "SqsManagedSseEnabled: false", "LogoutQueue is not encrypted"},
 		"the login page takes":        {"Action: sqs:SendMessage", "Action: [sqs:SendMessage, sqs:ReceiveMessage]", "AuthorizeFunction may sqs:ReceiveMessage LogoutQueue, which"},
-		"raw messages signed":         {"StringNotEquals: {kms:MessageType: DIGEST}", "StringNotEquals: {kms:MessageType: RAW}", "SigningKey signs more than digests"},
-		"PS256 by the key for RS256":  {"StringNotEquals: {kms:SigningAlgorithm: RSASSA_PKCS1_V1_5_SHA_256}", "StringNotEquals: {kms:SigningAlgorithm: RSASSA_PSS_SHA_256}", "SigningKey signs by others than RSASSA_PKCS1_V1_5_SHA_256"},
-		"RS256 by the key for PS256":  {"kms:SigningAlgorithm: RSASSA_PSS_SHA_256}", "kms:SigningAlgorithm: [RSASSA_PSS_SHA_256, RSASSA_PKCS1_V1_5_SHA_256]}", "PS256Key signs by others than RSASSA_PSS_SHA_256"},
-		"any algorithm":               {"            Condition:\n              StringNotEquals: {kms:SigningAlgorithm: ECDSA_SHA_256}", "            Condition:\n              StringNotEquals: {kms:SigningAlgorithm: ECDSA_SHA_256, kms:MessageType: DIGEST}", "ES256Key signs by others than ECDSA_SHA_256"},
+		"raw messages signed":         {`{"kms:MessageType": DIGEST}`, `{"kms:MessageType": RAW}`, "SigningKey signs more than digests"},
+		"digests by Ed25519":          {`{"kms:MessageType": RAW}`, `{"kms:MessageType": DIGEST}`, "EdDSAKey signs more than messages"},
+		"messages by ML-DSA":          {`{"kms:MessageType": EXTERNAL_MU}`, `{"kms:MessageType": [RAW, EXTERNAL_MU]}`, "MLDSA44Key signs more than μ"},
+		"the role signs messages":     {"kms:MessageType: DIGEST\n", "kms:MessageType: [DIGEST, RAW]\n", "TokenFunction may kms:Sign key/* kmint:stack=!Ref AWS::StackName kmint:use=sign DIGEST,RAW"},
+		"Ed25519 with its own hash":   {"kms:SigningAlgorithm: ED25519_SHA_512\n", "kms:SigningAlgorithm: [ED25519_SHA_512, ED25519_PH_SHA_512]\n", "TokenFunction may kms:Sign key/* kmint:stack=!Ref AWS::StackName kmint:use=sign RAW ED25519_SHA_512,ED25519_PH"},
+		"ECDSA on another curve":      {"ECDSA_SHA_512]", "ECDSA_SHA_512, SM2DSA]", "TokenFunction may kms:Sign key/*"},
+		"an algorithm less":           {"ECDSA_SHA_256, ECDSA_SHA_384, ECDSA_SHA_512]", "ECDSA_SHA_256, ECDSA_SHA_384]", "TokenFunction needs kms:Sign key/*"},
+		"PS256 by the key for RS256":  {`{"kms:SigningAlgorithm": RSASSA_PKCS1_V1_5_SHA_256}`, `{"kms:SigningAlgorithm": RSASSA_PSS_SHA_256}`, "SigningKey signs by others than RSASSA_PKCS1_V1_5_SHA_256"},
+		"RS256 by the key for PS256":  {`{"kms:SigningAlgorithm": RSASSA_PSS_SHA_256}`, `{"kms:SigningAlgorithm": [RSASSA_PSS_SHA_256, RSASSA_PKCS1_V1_5_SHA_256]}`, "PS256Key signs by others than RSASSA_PSS_SHA_256"},
+		"any algorithm":               {`{StringNotEquals: {"kms:SigningAlgorithm": ECDSA_SHA_256}}`, `{StringNotEquals: {"kms:SigningAlgorithm": ECDSA_SHA_256, "kms:MessageType": DIGEST}}`, "ES256Key signs by others than ECDSA_SHA_256"},
 		"the account locked out":      {"Effect: Deny\n            Principal: {AWS: \"*\"}\n            Action: kms:Sign", "Effect: Deny\n            Principal: {AWS: \"*\"}\n            Action: kms:*", "SigningKey's policy has a statement that this test does not know"},
-		"nobody administers":          {"            Action: kms:*\n", "            Action: kms:DescribeKey\n", "SigningKey is not administered by the account"},
-		"another curve":               {"KeySpec: ECC_NIST_P256", "KeySpec: ECC_NIST_P384", "ES256Key is no ECC_NIST_P256 key for SIGN_VERIFY"},
+		"nobody administers":          {`Action: "kms:*"`, "Action: kms:DescribeKey", "SigningKey is not administered by the account"},
+		"another curve":               {"AllowedValues: [\"no\", ECC_NIST_P256]", "AllowedValues: [\"no\", ECC_NIST_P384]", "the parameter ES256 is not one of no, ECC_NIST_P256"},
+		"a spec of its own":           {"KeySpec: !Ref ES256\n", "KeySpec: ECC_NIST_P256\n", "ES256Key is no {Ref ES256} key for SIGN_VERIFY"},
+		"the other key's spec":        {"KeySpec: !Ref ES256\n", "KeySpec: !Ref ES384\n", "ES256Key is no {Ref ES256} key for SIGN_VERIFY"},
+		"no key that all verify":      {"  RS256:\n    Type: String\n    Default: RSA_2048\n", "  RS256:\n    Type: String\n    Default: RSA_4096\n", "the parameter RS256 is not one of RSA_2048, RSA_3072, RSA_4096, by default RSA_2048"},
+		"one Region for ever":         {"MultiRegion: !If [IsMultiRegion, true, false]", "MultiRegion: false", "SigningKey is not multi-Region as MultiRegion says"},
 		"a key nobody asked for":      {"    Condition: HasPS256\n    DeletionPolicy", "    DeletionPolicy", "PS256Key is made under another condition than HasPS256"},
-		"an algorithm's key for all":  {"  PS256:\n    Type: String\n    Default: \"no\"", "  PS256:\n    Type: String\n    Default: \"yes\"", "the parameter PS256 is not yes or no, by default no"},
-		"the other key's condition":   {"HasES256: !Equals [!Ref ES256,", "HasES256: !Equals [!Ref PS256,", "HasES256 is not that ES256 is yes"},
+		"an algorithm's key for all":  {"  PS256:\n    Type: String\n    Default: \"no\"", "  PS256:\n    Type: String\n    Default: RSA_2048", "the parameter PS256 is not one of no, RSA_2048, RSA_3072, RSA_4096, by default no"},
+		"the other key's condition":   {"HasES256: !Not [!Equals [!Ref ES256,", "HasES256: !Not [!Equals [!Ref PS256,", "HasES256 is not that ES256 is a spec"},
 		"an output without its key":   {"    Condition: HasPS256\n    Value", "    Value", "the output PS256KeyArn is not that of PS256Key"},
 		"the other key's output":      {"Value: !GetAtt ES256Key.Arn", "Value: !GetAtt PS256Key.Arn", "the output ES256KeyArn is not that of ES256Key"},
 		"secrets go with the stack":   {"    Condition: HasClientSecretJwt\n    DeletionPolicy: Retain", "    Condition: HasClientSecretJwt\n    DeletionPolicy: Delete", "SecretsKey goes with the stack"},
@@ -465,7 +497,7 @@ func targets(action string, statement map[string]any) []string {
 			words = append(words, tagged("", "aws:ResourceTag/", condition)...)
 			words = append(words, tagged("new", "aws:RequestTag/", condition)...)
 		}
-		for _, key := range []string{"kms:MessageType", "kms:MacAlgorithm", "kms:KeyUsage"} {
+		for _, key := range []string{"kms:MessageType", "kms:SigningAlgorithm", "kms:MacAlgorithm", "kms:KeyUsage"} {
 			if values := texts(at(condition, "StringEquals", key)); len(values) > 0 {
 				words = append(words, strings.Join(values, ","))
 			}
@@ -586,8 +618,10 @@ func checkKept(id string, resources map[string]any, report func(string, ...any))
 
 // templateKeys are those of the template.
 var templateKeys = map[string]struct {
-	// Parameter makes it, "" for a key that is always there.
-	Parameter   string
+	// Parameter makes it, or else Spec says what it is, and it is always there.
+	Parameter string
+	// Specs are what the parameter may be; of one that is yes or no there are none.
+	Specs       []string
 	Spec, Usage string
 	// Use is its tag.
 	Use string
@@ -596,12 +630,25 @@ var templateKeys = map[string]struct {
 	Output    string
 	Kept      bool
 }{
-	"SigningKey": {"", "RSA_2048", "SIGN_VERIFY", "sign", jwt.RS256, "SigningKeyArn", true},
-	"PS256Key":   {"PS256", "RSA_2048", "SIGN_VERIFY", "sign", jwt.PS256, "PS256KeyArn", true},
-	"ES256Key":   {"ES256", "ECC_NIST_P256", "SIGN_VERIFY", "sign", jwt.ES256, "ES256KeyArn", true},
-	"SecretsKey": {"ClientSecretJwt", "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "seal", "", "SecretsKeyArn", true},
-	"MacKey":     {"", "HMAC_256", "GENERATE_VERIFY_MAC", "seal", "", "MacKeyArn", false},
+	"SigningKey": {"RS256", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.RS256, "SigningKeyArn", true},
+	"RS384Key":   {"RS384", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.RS384, "RS384KeyArn", true},
+	"RS512Key":   {"RS512", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.RS512, "RS512KeyArn", true},
+	"PS256Key":   {"PS256", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.PS256, "PS256KeyArn", true},
+	"PS384Key":   {"PS384", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.PS384, "PS384KeyArn", true},
+	"PS512Key":   {"PS512", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.PS512, "PS512KeyArn", true},
+	"ES256Key":   {"ES256", []string{"ECC_NIST_P256"}, "", "SIGN_VERIFY", "sign", jwt.ES256, "ES256KeyArn", true},
+	"ES384Key":   {"ES384", []string{"ECC_NIST_P384"}, "", "SIGN_VERIFY", "sign", jwt.ES384, "ES384KeyArn", true},
+	"ES512Key":   {"ES512", []string{"ECC_NIST_P521"}, "", "SIGN_VERIFY", "sign", jwt.ES512, "ES512KeyArn", true},
+	"EdDSAKey":   {"EdDSA", []string{"ECC_NIST_EDWARDS25519"}, "", "SIGN_VERIFY", "sign", jwt.EdDSA, "EdDSAKeyArn", true},
+	"Ed25519Key": {"Ed25519", []string{"ECC_NIST_EDWARDS25519"}, "", "SIGN_VERIFY", "sign", jwt.Ed25519, "Ed25519KeyArn", true},
+	"MLDSA44Key": {"MLDSA44", []string{"ML_DSA_44"}, "", "SIGN_VERIFY", "sign", jwt.MLDSA44, "MLDSA44KeyArn", true},
+	"MLDSA65Key": {"MLDSA65", []string{"ML_DSA_65"}, "", "SIGN_VERIFY", "sign", jwt.MLDSA65, "MLDSA65KeyArn", true},
+	"MLDSA87Key": {"MLDSA87", []string{"ML_DSA_87"}, "", "SIGN_VERIFY", "sign", jwt.MLDSA87, "MLDSA87KeyArn", true},
+	"SecretsKey": {"ClientSecretJwt", nil, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "seal", "", "SecretsKeyArn", true},
+	"MacKey":     {"", nil, "HMAC_256", "GENERATE_VERIFY_MAC", "seal", "", "MacKeyArn", false},
 }
+
+var rsaSpecs = []string{"RSA_2048", "RSA_3072", "RSA_4096"}
 
 func checkKeys(resources, template map[string]any, report func(string, ...any)) {
 	for id, resource := range resources {
@@ -615,8 +662,15 @@ func checkKeys(resources, template map[string]any, report func(string, ...any)) 
 			checkKept(id, resources, report)
 		}
 		properties := members(at(resources[id], "Properties"))
-		if text(properties["KeySpec"]) != k.Spec || text(properties["KeyUsage"]) != k.Usage {
-			report("%s is no %s key for %s", id, k.Spec, k.Usage)
+		spec := any(k.Spec)
+		if k.Specs != nil {
+			spec = call{"Ref", k.Parameter}
+		}
+		if properties["KeySpec"] != spec || text(properties["KeyUsage"]) != k.Usage {
+			report("%s is no %v key for %s", id, spec, k.Usage)
+		}
+		if !reflect.DeepEqual(properties["MultiRegion"], call{"If", []any{"IsMultiRegion", "true", "false"}}) {
+			report("%s is not multi-Region as MultiRegion says", id)
 		}
 		// KMS rotates symmetric encryption keys only.
 		if k.Spec == "SYMMETRIC_DEFAULT" && text(properties["EnableKeyRotation"]) != "true" {
@@ -630,7 +684,16 @@ func checkKeys(resources, template map[string]any, report func(string, ...any)) 
 			report("%s has not the tags that TokenRole reaches keys by", id)
 		}
 		condition := ""
-		if k.Parameter != "" {
+		switch {
+		case id == "SigningKey":
+			checkSpecs(k.Parameter, k.Specs[0], k.Specs, template, report)
+		case k.Specs != nil:
+			condition = "Has" + k.Parameter
+			checkSpecs(k.Parameter, "no", append([]string{"no"}, k.Specs...), template, report)
+			if !reflect.DeepEqual(at(template, "Conditions", condition), call{"Not", []any{call{"Equals", []any{call{"Ref", k.Parameter}, "no"}}}}) {
+				report("%s is not that %s is a spec", condition, k.Parameter)
+			}
+		case k.Parameter != "":
 			condition = "Has" + k.Parameter
 			checkParameter(k.Parameter, condition, template, report)
 		}
@@ -642,9 +705,23 @@ func checkKeys(resources, template map[string]any, report func(string, ...any)) 
 		}
 		checkKeyPolicy(id, k.Algorithm, list(at(properties, "KeyPolicy", "Statement")), report)
 	}
+	checkParameter("MultiRegion", "IsMultiRegion", template, report)
+	for _, algorithm := range jwt.Algorithms() {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(templateKeys)), func(id string) bool { return templateKeys[id].Algorithm == algorithm }) {
+			report("no key is for %s", algorithm)
+		}
+	}
 	secrets := at(resources["TokenFunction"], "Properties", "Environment", "Variables", "SECRETS_KEY")
 	if !reflect.DeepEqual(secrets, call{"If", []any{"HasClientSecretJwt", call{"GetAtt", "SecretsKey.Arn"}, call{"Ref", "AWS::NoValue"}}}) {
 		report("TokenFunction's SECRETS_KEY is not that of SecretsKey under its condition")
+	}
+}
+
+// checkSpecs holds what a parameter may be that is the spec of a key.
+func checkSpecs(name, otherwise string, specs []string, template map[string]any, report func(string, ...any)) {
+	parameter := at(template, "Parameters", name)
+	if text(at(parameter, "Default")) != otherwise || !slices.Equal(texts(at(parameter, "AllowedValues")), specs) {
+		report("the parameter %s is not one of %s, by default %s", name, strings.Join(specs, ", "), otherwise)
 	}
 }
 
@@ -686,7 +763,7 @@ func checkKeyPolicy(id, algorithm string, statements []any, report func(string, 
 				case "aws:PrincipalArn":
 					lack, value = "lets others sign than TokenRole", signers()
 				case "kms:MessageType":
-					lack = "signs more than " + map[string]string{"DIGEST": "digests"}[values[0]]
+					lack = "signs more than " + map[string]string{"DIGEST": "digests", "RAW": "messages", "EXTERNAL_MU": "μ"}[values[0]]
 				default:
 					lack = "signs by others than " + values[0]
 				}

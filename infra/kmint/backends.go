@@ -53,6 +53,22 @@ func (i *importer) signingKeys(ctx context.Context, signer kms.Signer) ([]jwt.Ke
 	return named, nil
 }
 
+// allowLifetimes writes down how long tokens may live, before an API says so: keys
+// that have signed them are published as long.
+func (i *importer) allowLifetimes(ctx context.Context, s seed.Seed, db *dynamo.Store) error {
+	longest := int64(store.DefaultTokenLifetime)
+	for _, api := range s.APIs {
+		longest = max(longest, api.TokenLifetime)
+	}
+	if i.DryRun {
+		return nil
+	}
+	if _, err := keys.Allow(ctx, db, time.Duration(longest)*time.Second); err != nil {
+		return fmt.Errorf("the lifetime of tokens cannot be written down: %w", err)
+	}
+	return nil
+}
+
 // registerKey makes a key of the stack's the first one of its algorithm. Once
 // another one has followed it, that one stays.
 func (i *importer) registerKey(ctx context.Context, s *dynamo.Store, key jwt.Key) error {

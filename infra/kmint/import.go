@@ -149,6 +149,9 @@ func (i *importer) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s cannot be imported: %w", i.Seed, err)
 	}
+	if err := i.allowLifetimes(ctx, s, db); err != nil {
+		return err
+	}
 	for _, key := range first {
 		if err := i.registerKey(ctx, db, key); err != nil {
 			return err

@@ -146,7 +146,7 @@ func TestImport(t *testing.T) {
 		t.Errorf("curl:\n%s", curl)
 	}
 	registry, err := a.store.Registry(ctx)
-	if err != nil || registry.Version != 1 || len(registry.Keys) != 1 || registry.Keys[0].ID != key.ID ||
+	if err != nil || registry.Version != 2 || registry.LongestLifetime != store.DefaultTokenLifetime || len(registry.Keys) != 1 || registry.Keys[0].ID != key.ID ||
 		registry.Keys[0].Reference != a.key || registry.Keys[0].State != store.KeyActive {
 		t.Errorf("registry = %+v, %v", registry, err)
 	}

@@ -11,6 +11,13 @@
 // record and imports a configuration file. Instead of a stack, or to differ from it,
 // tables, keys and issuer can be named; the SDK's own variables name region, credentials and, for
 // other endpoints than AWS, AWS_ENDPOINT_URL_DYNAMODB and the like.
+//
+//	kmint key list|rotate|rollback --stack NAME [--algorithm ALG]
+//	kmint key revoke KID --stack NAME [--force WHAT]
+//
+// is for whoever cannot wait for the rotate function. It does nothing that would
+// break verifiers, and says from when on it would not. A key that is compromised is
+// revoked at once, by force.
 package main
 
 import (
@@ -26,10 +33,13 @@ import (
 
 const usage = `usage: kmint import [flags]
        kmint check --seed FILE
+       kmint key list|rotate|rollback [flags]
+       kmint key revoke KID [flags]
 
 import registers the signing keys, writes the issuer record and imports a
 configuration file. Done twice, the second time writes nothing. check looks at
-such a file, and needs no AWS.
+such a file, and needs no AWS. key lists the signing keys, lets the next one sign,
+lets the one before sign again, or ends trust in one.
 `
 
 func main() {
@@ -60,6 +70,12 @@ func run(ctx context.Context, args []string, out, errs io.Writer, terminal bool)
 		var path string
 		path, err = parseCheck(args[1:], errs)
 		do = func() error { return check(path, out) }
+	case "key":
+		var k *keyCommand
+		if k, err = parseKey(args[1:], errs); err == nil {
+			k.Out = out
+			do = func() error { return k.run(ctx) }
+		}
 	default:
 		_, _ = fmt.Fprint(errs, usage)
 		return 2

@@ -17,6 +17,7 @@ import (
 
 	"kmint/pkg/consent"
 	"kmint/pkg/oauth"
+	"kmint/pkg/policy"
 	"kmint/pkg/session"
 	"kmint/pkg/store"
 	"kmint/pkg/web"
@@ -70,9 +71,13 @@ func (e Endpoint) ServeConsents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return busy(fmt.Errorf("authorize: issuer: %w", err))
 	}
+	settings, err := e.Settings.Settings(ctx)
+	if err != nil {
+		return busy(fmt.Errorf("authorize: settings: %w", err))
+	}
 	b := readBrowser(r, issuer)
 	p, all, err := e.remembered(ctx, b.session)
-	if errors.Is(err, session.ErrNone) {
+	if errors.Is(err, session.ErrNone) || err == nil && policy.LoginEnded(store.Client{}, settings, p.session.AuthTime) {
 		return web.WritePage(w, http.StatusOK, web.Page{Title: "What you have allowed", Body: consentsPage, Data: consentsView{}})
 	}
 	if err != nil {

@@ -49,6 +49,7 @@ type Endpoint struct {
 	// Keys are those that ID tokens are signed with.
 	Keys     jwt.KeySet
 	Clients  store.Clients
+	Settings store.ServerSettings
 	Sessions session.Keeper
 	// Seal has the purpose session.Logout.
 	Seal  session.Sealer

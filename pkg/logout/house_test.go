@@ -201,7 +201,7 @@ func newHouse(t *testing.T) *house {
 		h.must(h.store.PutClient(t.Context(), c))
 	}
 	endpoint := logout.Endpoint{
-		Issuers: h.store, Keys: h.ring, Clients: h.store, Now: now, Queue: &h.queue,
+		Issuers: h.store, Keys: h.ring, Clients: h.store, Settings: h.store, Now: now, Queue: &h.queue,
 		Sessions: session.Keeper{Sessions: h.store, Clients: h.store, Listings: h.store, Users: h.store, Now: now},
 		Seal:     session.Sealer{Purpose: session.Logout, MAC: mac{}, Now: now},
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"kmint/pkg/oauth"
+	"kmint/pkg/policy"
 	"kmint/pkg/session"
 	"kmint/pkg/store"
 	"kmint/pkg/web"
@@ -86,9 +87,13 @@ func (e Endpoint) ServeSessions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return busy(fmt.Errorf("logout: issuer: %w", err))
 	}
+	settings, err := e.Settings.Settings(ctx)
+	if err != nil {
+		return busy(fmt.Errorf("logout: settings: %w", err))
+	}
 	b := readBrowser(r, issuer)
 	s, u, err := e.Sessions.Find(ctx, b.session)
-	if errors.Is(err, session.ErrNone) || err == nil && u.Ended(s.AuthTime) {
+	if errors.Is(err, session.ErrNone) || err == nil && (u.Ended(s.AuthTime) || ended(s, settings)) {
 		return web.WritePage(w, http.StatusOK, web.Page{Title: sessionsTitle, Body: sessionsPage, Data: sessionsView{}})
 	}
 	if err != nil {
@@ -96,7 +101,7 @@ func (e Endpoint) ServeSessions(w http.ResponseWriter, r *http.Request) error {
 	}
 	web.Annotate(ctx, slog.String("sub", u.Subject))
 	if r.Method != http.MethodPost {
-		return busy(e.showSessions(ctx, w, listing{issuer, b, s, u, request}))
+		return busy(e.showSessions(ctx, w, listing{issuer, settings, b, s, u, request}))
 	}
 	named := request.Get(fieldSession)
 	err = e.elsewhere().Check(ctx, request.Get(fieldSeal), b.key, sealedSession(s, named))
@@ -106,8 +111,8 @@ func (e Endpoint) ServeSessions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return busy(err)
 	}
-	ended, err := e.endElsewhere(ctx, s, u, named)
-	web.Annotate(ctx, slog.Int("ended", ended))
+	many, err := e.endElsewhere(ctx, s, u, named)
+	web.Annotate(ctx, slog.Int("ended", many))
 	if err != nil {
 		return busy(err)
 	}
@@ -121,7 +126,7 @@ const stale words.Phrase = "This form is too old, or was not shown in this brows
 
 // endElsewhere ends the session that is named, or all but own, and counts them. One that
 // has ended meanwhile is none; what is half done is done the next time.
-func (e Endpoint) endElsewhere(ctx context.Context, own store.Session, u store.User, named string) (ended int, err error) {
+func (e Endpoint) endElsewhere(ctx context.Context, own store.Session, u store.User, named string) (many int, err error) {
 	if named != others {
 		s, err := e.Sessions.Another(ctx, u, oauth.Digest(named))
 		if errors.Is(err, session.ErrNone) {
@@ -138,7 +143,7 @@ func (e Endpoint) endElsewhere(ctx context.Context, own store.Session, u store.U
 	for next := oauth.Digest(""); ; {
 		var page []store.Session
 		if page, next, err = e.Sessions.Of(ctx, u, next); err != nil {
-			return ended, err
+			return many, err
 		}
 		page = slices.DeleteFunc(page, func(s store.Session) bool { return s.Digest == own.Digest })
 		work, workCtx := errgroup.WithContext(ctx)
@@ -150,21 +155,27 @@ func (e Endpoint) endElsewhere(ctx context.Context, own store.Session, u store.U
 			})
 		}
 		if err = work.Wait(); err != nil {
-			return ended, err
+			return many, err
 		}
-		if ended += len(page); next == "" {
-			return ended, nil
+		if many += len(page); next == "" {
+			return many, nil
 		}
 	}
 }
 
 // A listing is one request to see the page.
 type listing struct {
-	issuer  string
-	browser browser
-	own     store.Session
-	user    store.User
-	request oauth.Request
+	issuer   string
+	settings store.Settings
+	browser  browser
+	own      store.Session
+	user     store.User
+	request  oauth.Request
+}
+
+// ended reports whether the server's not_before has ended a session.
+func ended(s store.Session, settings store.Settings) bool {
+	return policy.LoginEnded(store.Client{}, settings, s.AuthTime)
 }
 
 func (e Endpoint) showSessions(ctx context.Context, w http.ResponseWriter, l listing) error {
@@ -172,7 +183,7 @@ func (e Endpoint) showSessions(ctx context.Context, w http.ResponseWriter, l lis
 	if err != nil {
 		return err
 	}
-	page = slices.DeleteFunc(page, func(s store.Session) bool { return s.Digest == l.own.Digest })
+	page = slices.DeleteFunc(page, func(s store.Session) bool { return s.Digest == l.own.Digest || ended(s, l.settings) })
 	names, err := e.names(ctx, append(slices.Clone(page), l.own))
 	if err != nil {
 		return err

@@ -69,6 +69,8 @@ func TestSessionsPage(t *testing.T) {
 	another := h.logInAs("u2", nil)
 	over := h.logInAs("u1", func(s *store.Session) { s.IdleExpires = h.now })
 	ended := h.logInAs("u1", nil)
+	h.must(h.store.PutSettings(t.Context(), store.Settings{NotBefore: h.now.Add(-48 * time.Hour)}))
+	ancient := h.logInAs("u1", func(s *store.Session) { s.AuthTime = h.now.Add(-49 * time.Hour) })
 	h.must(h.store.DeleteSession(t.Context(), ended.session.Digest))
 
 	w := here.get(logout.SessionsPath, nil)
@@ -93,7 +95,7 @@ func TestSessionsPage(t *testing.T) {
 			t.Errorf("no form ends %s", shown.session.ID)
 		}
 	}
-	for _, hidden := range []*visitor{here, another, over, ended} {
+	for _, hidden := range []*visitor{here, another, over, ended, ancient} {
 		if forms[hidden.session.ID] != nil || strings.Contains(page, hidden.session.ID) {
 			t.Errorf("%s is on the page", hidden.session.ID)
 		}
@@ -118,6 +120,9 @@ func TestSessionsPageWithoutALogin(t *testing.T) {
 		"one that idled": func(h *house, _ *visitor) { h.now = h.now.Add(session.IdleLifetime) },
 		"a blocked one": func(h *house, _ *visitor) {
 			h.must(h.store.PutUser(h.Context(), store.User{Subject: "u1", Blocked: true}))
+		},
+		"one before the server's": func(h *house, _ *visitor) {
+			h.must(h.store.PutSettings(h.Context(), store.Settings{NotBefore: h.now.Add(time.Second)}))
 		},
 		"one before then": func(h *house, _ *visitor) {
 			h.must(h.store.PutUser(h.Context(), store.User{Subject: "u1", NotBefore: h.now.Add(time.Second)}))

@@ -78,7 +78,7 @@ func (f Authorize) Handler() http.Handler {
 		endpoint.Tokens = &token.Issuer{Issuers: issuers, Signer: ring, Opaque: f.Opaque, Now: f.Now}
 	}
 	end := logout.Endpoint{
-		Issuers: issuers, Keys: ring, Clients: cache, Sessions: sessions, Queue: f.Queue, Now: f.Now,
+		Issuers: issuers, Keys: ring, Clients: cache, Settings: cache, Sessions: sessions, Queue: f.Queue, Now: f.Now,
 		Seal: session.Sealer{Purpose: session.Logout, MAC: f.MAC, Now: f.Now},
 	}
 	edge := branded(newEdge(f.Issuer, f.Now, f.Log), cache)

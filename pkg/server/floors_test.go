@@ -59,7 +59,7 @@ var floors = map[string]string{
 
 	"grant":        "oauth store jwt web trust clientauth dpop policy login token once",
 	"authorize":    "oauth store jwt web words trust policy login session consent token",
-	"logout":       "oauth store jwt web words session token",
+	"logout":       "oauth store jwt web words policy session token",
 	"checksession": "session",
 	"userinfo":     "oauth store jwt web dpop policy token once",
 	"discovery":    "oauth store web words token",

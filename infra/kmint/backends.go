@@ -34,19 +34,21 @@ func (i *importer) writers(s *dynamo.Store, client *awskms.Client) seed.Writers 
 // signingKeys are those that a flag or the stack names.
 func (i *importer) signingKeys(ctx context.Context, signer kms.Signer) ([]jwt.Key, error) {
 	var named []jwt.Key
-	for _, k := range []struct{ algorithm, arn string }{
-		{jwt.RS256, i.SigningKey}, {jwt.PS256, i.PS256Key}, {jwt.ES256, i.ES256Key},
-	} {
-		if k.arn == "" {
+	for _, algorithm := range jwt.Algorithms() {
+		arn := i.Keys[algorithm]
+		if algorithm == jwt.RS256 {
+			arn = i.SigningKey
+		}
+		if arn == "" {
 			continue
 		}
-		public, err := signer.PublicKey(ctx, k.arn)
+		public, err := signer.PublicKey(ctx, arn)
 		if err != nil {
-			return nil, fmt.Errorf("the public key of %s cannot be read: %w", k.arn, err)
+			return nil, fmt.Errorf("the public key of %s cannot be read: %w", arn, err)
 		}
-		key, err := keys.New(k.algorithm, public, k.arn)
+		key, err := keys.New(algorithm, public, arn)
 		if err != nil {
-			return nil, fmt.Errorf("%s cannot be the %s signing key: %w", k.arn, k.algorithm, err)
+			return nil, fmt.Errorf("%s cannot be the %s signing key: %w", arn, algorithm, err)
 		}
 		named = append(named, key)
 	}

@@ -38,7 +38,7 @@ func check(path string, out io.Writer) error {
 	_, _ = fmt.Fprintf(out, "%s passes every check that needs no AWS\n", path)
 	for _, w := range wants(s) {
 		if w.keyID == "" {
-			_, _ = fmt.Fprintf(out, "%s needs a stack with the parameter %s=yes\n", w.member, w.parameter())
+			_, _ = fmt.Fprintf(out, "%s needs a stack with the parameter %s\n", w.member, w.parameter())
 		}
 	}
 	for n, client := range s.Clients {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
@@ -45,19 +46,28 @@ func wants(s seed.Seed) []want {
 	return all
 }
 
-// parameter is the one of template.yaml that makes the key.
-func (w want) parameter() string { return cmp.Or(w.algorithm, "ClientSecretJwt") }
+// parameter is the one of template.yaml that makes the key, and its value.
+func (w want) parameter() string {
+	if w.algorithm == "" {
+		return "ClientSecretJwt=yes"
+	}
+	spec := map[string]string{
+		jwt.ES256: "ECC_NIST_P256", jwt.ES384: "ECC_NIST_P384", jwt.ES512: "ECC_NIST_P521",
+		jwt.EdDSA: "ECC_NIST_EDWARDS25519", jwt.Ed25519: "ECC_NIST_EDWARDS25519",
+		jwt.MLDSA44: "ML_DSA_44", jwt.MLDSA65: "ML_DSA_65", jwt.MLDSA87: "ML_DSA_87",
+	}[w.algorithm]
+	return parameterOf(w.algorithm) + "=" + cmp.Or(spec, "RSA_2048")
+}
+
+// parameterOf is the parameter of template.yaml that makes a key for an algorithm.
+func parameterOf(algorithm string) string { return strings.ReplaceAll(algorithm, "-", "") }
 
 // flag names the key where there is no stack.
 func (w want) flag() string {
-	switch w.algorithm {
-	case jwt.PS256:
-		return "--ps256-key"
-	case jwt.ES256:
-		return "--es256-key"
-	default:
+	if w.algorithm == "" {
 		return "--secrets-key"
 	}
+	return "--key " + w.algorithm + "=ARN"
 }
 
 // followed says that the key which is wanted signed once: keys.Ring takes the one that
@@ -101,7 +111,7 @@ func (i *importer) keysFit(ctx context.Context, s seed.Seed, registries store.Re
 		case w.keyID != "":
 			missing = append(missing, fmt.Errorf("%s: no active key for %s has the kid %s", w.member, w.algorithm, w.keyID))
 		case i.Stack != "":
-			missing = append(missing, fmt.Errorf("%s: the stack %s has no key for that; deploy it with the parameter %s=yes", w.member, i.Stack, w.parameter()))
+			missing = append(missing, fmt.Errorf("%s: the stack %s has no key for that; deploy it with the parameter %s", w.member, i.Stack, w.parameter()))
 		default:
 			missing = append(missing, fmt.Errorf("%s: there is no key for that; name one by %s", w.member, w.flag()))
 		}

@@ -16,12 +16,12 @@ func TestImportFullExample(t *testing.T) {
 	}
 	a := newAccount(t)
 	args := a.flags("--seed", full)
-	for flag, spec := range map[string]string{"--es256-key": kmstest.P256, "--ps256-key": kmstest.RSA2048, "--secrets-key": kmstest.Symmetric} {
+	for flag, spec := range map[string]string{"--key=ES256": kmstest.P256, "--key=PS256": kmstest.RSA2048, "--secrets-key": kmstest.Symmetric} {
 		arn, err := a.kms.Create(spec)
 		if err != nil {
 			t.Fatal(err)
 		}
-		args = append(args, flag, arn)
+		args = append(args, flag+"="+arn)
 	}
 	good(t, args...)
 	for line := range strings.Lines(good(t, append(args, "--dry-run")...)) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -14,6 +15,7 @@ import (
 	"kmint/infra/paste"
 	"kmint/pkg/config"
 	"kmint/pkg/dynamo"
+	"kmint/pkg/jwt"
 	"kmint/pkg/kms"
 	"kmint/pkg/oauth"
 	"kmint/pkg/seed"
@@ -25,12 +27,11 @@ type importer struct {
 	Stack       string
 	ConfigTable string
 	UsersTable  string
-	// SigningKey, PS256Key and ES256Key are ARNs of keys for RS256, PS256 and
-	// ES256, SecretsKey of the one for the secrets of client_secret_jwt. All but
-	// the first may be "".
+	// SigningKey is the ARN of a key for RS256, Keys those of keys for other
+	// algorithms, and SecretsKey that of the one for the secrets of client_secret_jwt,
+	// "" for none.
 	SigningKey string
-	PS256Key   string
-	ES256Key   string
+	Keys       map[string]string
 	SecretsKey string
 	Issuer     string
 	// TokenEndpoint is for the curl.
@@ -46,14 +47,13 @@ type importer struct {
 }
 
 func parseImport(args []string, errs io.Writer) (*importer, error) {
-	i := &importer{}
+	i := &importer{Keys: map[string]string{}}
 	flags := newFlags("kmint import", errs)
 	flags.StringVar(&i.Stack, "stack", "", "`name` of the CloudFormation stack, whose outputs name the rest")
 	flags.StringVar(&i.ConfigTable, "config-table", "", "`table` of clients, APIs, issuer and keys")
 	flags.StringVar(&i.UsersTable, "users-table", "", "`table` of people")
 	flags.StringVar(&i.SigningKey, "signing-key", "", "`ARN` of the first KMS key that signs by RS256")
-	flags.StringVar(&i.PS256Key, "ps256-key", "", "`ARN` of the first that signs by PS256, if there is one")
-	flags.StringVar(&i.ES256Key, "es256-key", "", "`ARN` of the first that signs by ES256, if there is one")
+	flags.Func("key", "`ALG=ARN` of the first that signs by another algorithm; once for each", i.addKey)
 	flags.StringVar(&i.SecretsKey, "secrets-key", "", "`ARN` of the KMS key that encrypts the secrets of client_secret_jwt, if there is one")
 	flags.StringVar(&i.Issuer, "issuer", "", "issuer `URL`, used exactly as it is")
 	flags.StringVar(&i.Seed, "seed", "", "configuration `file`; without one, only keys and issuer are written")
@@ -70,6 +70,21 @@ func parseImport(args []string, errs io.Writer) (*importer, error) {
 		}
 	}
 	return i, nil
+}
+
+// addKey takes a key that a flag names with its algorithm.
+func (i *importer) addKey(text string) error {
+	algorithm, arn, _ := strings.Cut(text, "=")
+	switch {
+	case algorithm == jwt.RS256 || !slices.Contains(jwt.Algorithms(), algorithm):
+		return fmt.Errorf("%q is no algorithm; it may be %s", algorithm, strings.Join(jwt.Algorithms()[1:], ", "))
+	case arn == "":
+		return fmt.Errorf("%q names no key; it is like ES256=arn:aws:kms:eu-central-1:111122223333:key/...", text)
+	case i.Keys[algorithm] != "":
+		return fmt.Errorf("there is a key for %s already", algorithm)
+	}
+	i.Keys[algorithm] = arn
+	return nil
 }
 
 // lacks lists the flags whose values are not known.
@@ -95,9 +110,13 @@ func (i *importer) readStack(ctx context.Context, cfg aws.Config) error {
 		return fmt.Errorf("there is no stack %s", i.Stack)
 	}
 	for _, output := range answer.Stacks[0].Outputs {
+		for _, algorithm := range jwt.Algorithms()[1:] {
+			if aws.ToString(output.OutputKey) == parameterOf(algorithm)+"KeyArn" && i.Keys[algorithm] == "" {
+				i.Keys[algorithm] = aws.ToString(output.OutputValue)
+			}
+		}
 		field, known := map[string]*string{
-			"ConfigTable": &i.ConfigTable, "UsersTable": &i.UsersTable, "SigningKeyArn": &i.SigningKey,
-			"PS256KeyArn": &i.PS256Key, "ES256KeyArn": &i.ES256Key, "SecretsKeyArn": &i.SecretsKey,
+			"ConfigTable": &i.ConfigTable, "UsersTable": &i.UsersTable, "SigningKeyArn": &i.SigningKey, "SecretsKeyArn": &i.SecretsKey,
 			"Issuer": &i.Issuer, "TokenEndpoint": &i.TokenEndpoint,
 		}[aws.ToString(output.OutputKey)]
 		if known && *field == "" {

@@ -193,7 +193,12 @@ func prefixed(prefix string, lines []string) []string {
 func TestImportKeys(t *testing.T) {
 	a := newAccount(t)
 	arns := map[string]string{jwt.RS256: a.key}
-	for algorithm, spec := range map[string]string{jwt.PS256: kmstest.RSA2048, jwt.ES256: kmstest.P256} {
+	specs := map[string]string{
+		jwt.RS384: kmstest.RSA2048, jwt.RS512: kmstest.RSA2048, jwt.PS256: kmstest.RSA2048, jwt.PS384: kmstest.RSA2048, jwt.PS512: kmstest.RSA3072,
+		jwt.ES256: kmstest.P256, jwt.ES384: kmstest.P384, jwt.ES512: kmstest.P521, jwt.EdDSA: kmstest.Edwards, jwt.Ed25519: kmstest.Edwards,
+		jwt.MLDSA44: kmstest.MLDSA44, jwt.MLDSA65: kmstest.MLDSA65, jwt.MLDSA87: kmstest.MLDSA87,
+	}
+	for algorithm, spec := range specs {
 		arn, err := a.kms.Create(spec)
 		if err != nil {
 			t.Fatal(err)
@@ -204,7 +209,11 @@ func TestImportKeys(t *testing.T) {
 		"ConfigTable": a.store.ConfigTable, "UsersTable": a.store.UsersTable, "SigningKeyArn": a.key, "Issuer": "https://login.example.com/",
 	}
 	more := maps.Clone(base)
-	more["PS256KeyArn"], more["ES256KeyArn"] = arns[jwt.PS256], arns[jwt.ES256]
+	var flags []string
+	for algorithm := range specs {
+		more[strings.ReplaceAll(algorithm, "-", "")+"KeyArn"] = arns[algorithm]
+		flags = append(flags, "--key", algorithm+"="+arns[algorithm])
+	}
 	swapped := maps.Clone(base)
 	swapped["ES256KeyArn"] = arns[jwt.PS256]
 	server := httptest.NewServer(stacks(map[string]map[string]string{"first": base, "more": more, "swapped": swapped}))
@@ -218,16 +227,20 @@ func TestImportKeys(t *testing.T) {
 		t.Error(out)
 	}
 	out := good(t, "import", "--stack", "more")
-	for _, want := range []string{"unchanged RS256 signing key ", "created PS256 signing key ", "created ES256 signing key "} {
-		if !strings.Contains(out, want) {
+	for _, algorithm := range jwt.Algorithms() {
+		did := "created "
+		if algorithm == jwt.RS256 {
+			did = "unchanged "
+		}
+		if want := did + algorithm + " signing key "; !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
-	if out := good(t, a.flags("--ps256-key", arns[jwt.PS256], "--es256-key", arns[jwt.ES256])...); strings.Count(out, "unchanged ") != 4 || strings.Contains(out, "created") {
+	if out := good(t, a.flags(flags...)...); strings.Count(out, "unchanged ") != len(jwt.Algorithms())+1 || strings.Contains(out, "created") {
 		t.Errorf("named by flags:\n%s", out)
 	}
 	registry, err := a.store.Registry(t.Context())
-	if err != nil || len(registry.Keys) != 3 || registry.Keys[0].Algorithm != jwt.RS256 {
+	if err != nil || len(registry.Keys) != len(jwt.Algorithms()) || registry.Keys[0].Algorithm != jwt.RS256 {
 		t.Fatalf("%+v %v", registry, err)
 	}
 	for _, k := range registry.Keys {
@@ -253,15 +266,15 @@ func TestImportWhatNeedsKeys(t *testing.T) {
 	a := newAccount(t)
 	file := write(t, needy)
 	want := file + ` passes every check that needs no AWS
-apis[0].signing_alg needs a stack with the parameter ES256=yes
-clients[0].id_token_signed_response_alg needs a stack with the parameter PS256=yes
+apis[0].signing_alg needs a stack with the parameter ES256=ECC_NIST_P256
+clients[0].id_token_signed_response_alg needs a stack with the parameter PS256=RSA_2048
 clients[0].token_endpoint_auth_method needs a stack with the parameter ClientSecretJwt=yes
 clients[0].grant_types needs a stack with the parameter AuthorizeSigns=yes
 `
 	if out := good(t, "check", "--seed", file); out != want {
 		t.Error(out)
 	}
-	keys := map[string]string{"--ps256-key": kmstest.RSA2048, "--es256-key": kmstest.P256, "--secrets-key": kmstest.Symmetric}
+	keys := map[string]string{"--key=PS256": kmstest.RSA2048, "--key=ES256": kmstest.P256, "--secrets-key": kmstest.Symmetric}
 	var all []string
 	for flag, spec := range keys {
 		arn, err := a.kms.Create(spec)
@@ -269,17 +282,21 @@ clients[0].grant_types needs a stack with the parameter AuthorizeSigns=yes
 			t.Fatal(err)
 		}
 		keys[flag] = arn
-		all = append(all, flag, arn)
+		all = append(all, flag+"="+arn)
 	}
 	for without := range keys {
 		args := a.flags("--seed", file)
 		for flag, arn := range keys {
 			if flag != without {
-				args = append(args, flag, arn)
+				args = append(args, flag+"="+arn)
 			}
 		}
+		name := without
+		if algorithm, is := strings.CutPrefix(without, "--key="); is {
+			name = "--key " + algorithm + "=ARN"
+		}
 		code, out, errs := try(t, args...)
-		if code != 1 || out != "" || !strings.HasPrefix(errs, "kmint: "+file+" cannot be imported: ") || !strings.HasSuffix(errs, "there is no key for that; name one by "+without+"\n") {
+		if code != 1 || out != "" || !strings.HasPrefix(errs, "kmint: "+file+" cannot be imported: ") || !strings.HasSuffix(errs, "there is no key for that; name one by "+name+"\n") {
 			t.Errorf("without %s: exit %d\n%s%s", without, code, out, errs)
 		}
 	}

@@ -86,7 +86,7 @@ func (r *rig) importFile(t testing.TB, kmint, file string, again bool) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), kmint, "import",
 		"--config-table", r.tables.Config, "--users-table", r.tables.Users,
-		"--signing-key", r.signingKey, "--ps256-key", r.ps256Key, "--es256-key", r.es256Key, "--secrets-key", r.secretsKey,
+		"--signing-key", r.signingKey, "--key", "PS256="+r.ps256Key, "--key", "ES256="+r.es256Key, "--secrets-key", r.secretsKey,
 		"--issuer", issuer, "--seed", filepath.Join(root, "infra/examples", file))
 	command.Env = []string{
 		"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=example", "AWS_SECRET_ACCESS_KEY=example",

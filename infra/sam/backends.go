@@ -75,7 +75,7 @@ func startBackends(ctx context.Context, root string, took func(messages []string
 	for _, file := range []string{"seed.json", "full.json"} {
 		seed := exec.CommandContext(ctx, "go", "run", "./infra/kmint", "import",
 			"--config-table", b.Tables.Config, "--users-table", b.Tables.Users,
-			"--signing-key", signingKey, "--ps256-key", ps256Key, "--es256-key", es256Key, "--secrets-key", b.SecretsKey,
+			"--signing-key", signingKey, "--key", "PS256="+ps256Key, "--key", "ES256="+es256Key, "--secrets-key", b.SecretsKey,
 			"--issuer", issuer, "--seed", "infra/examples/"+file)
 		seed.Dir = root
 		seed.Env = append(os.Environ(), "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",

@@ -49,7 +49,7 @@ type ask struct {
 	maxAge time.Duration
 }
 
-// validate checks everything that needs no browser. ui_locales, display
+// validate checks everything that needs no browser. ui_locales is for pages; display
 // and unknown parameters are ignored, as OpenID Connect Core 1.0 §3.1.2.1 and RFC 6749
 // §3.1 let us.
 func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a ask, err error) {

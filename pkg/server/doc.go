@@ -77,11 +77,15 @@
 //     select_account is a login, consent asks again unless the client is
 //     first-party, and any other value is an invalid_request. An id_token_hint, expired
 //     or not, must be an ID token of ours for this client, and nobody but the
-//     person whom it names gets an answer. ui_locales and display are not looked
-//     at.
+//     person whom it names gets an answer. display is not looked at.
 //   - OpenID Connect Core 1.0 §3.1.2.1: acr_values asks for the acr, whatever its values
 //     are, for there is one: people log in by a password. Who does not ask for the acr, by
 //     acr_values, claims or default_acr_values, is not told it. There is no amr.
+//   - OpenID Connect Core 1.0 §3.1.2.1, RFC 9110 §12.5.4: pages are in the first language
+//     of ui_locales that there is, whatever its region, then of Accept-Language, then in
+//     English. What is written for developers stays English, and what the owner has
+//     written (claims_locales, client_name#ja, the words of an API's scope) is of one
+//     language.
 //   - OpenID Connect Core 1.0 §3.1.2.1: prompt=none is answered from the session to
 //     another site too, where the redirect URI is on one of the client's web_origins
 //     there, and the browser lets the cookie through: many block third-party cookies,
@@ -114,7 +118,7 @@
 //     does not spare the question. Of a request with an error the person may log out
 //     all the same, and nothing of it is followed. Where nobody is logged in, a
 //     registered address needs no ID token. A POST without our cookie is sent on as a
-//     GET. ui_locales is not looked at. At Auth0's /v2/logout the Referer, or a
+//     GET. At Auth0's /v2/logout the Referer, or a
 //     navigation that comes from no page, stands for the ID token, and returnTo is
 //     compared whole.
 //   - OpenID Connect Back-Channel Logout 1.0 §2.5: clients are told when a person logs

@@ -231,7 +231,7 @@ func TestPhrasesAreFound(t *testing.T) {
 		"See your email address",            // an entry of a map
 		"One moment",                        // a field of a struct of another package
 		"%1: %2",                            // in a Text
-		"Withdraw it from %1",               // in an attribute
+		"Withdraw: %1",                      // in an attribute
 		"to continue to *%1*",               // in a template
 		"2 January 2006, 15:04 UTC",         // a layout
 		"There is nothing at this address.", // converted

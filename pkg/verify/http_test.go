@@ -155,7 +155,7 @@ func TestResourceMetadata(t *testing.T) {
 		w = httptest.NewRecorder()
 		api.ServeMetadata(w, httptest.NewRequest(http.MethodGet, want.path, nil))
 		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/json" ||
-			strings.TrimSpace(w.Body.String()) != `{"resource":"`+resource+`","authorization_servers":["`+issuer+`"],"scopes_supported":["read:orders"],"bearer_methods_supported":["header"],"dpop_signing_alg_values_supported":["ES256","ES384","ES512","EdDSA","PS256","PS384","PS512","RS256","RS384","RS512"]}` {
+			strings.TrimSpace(w.Body.String()) != `{"resource":"`+resource+`","authorization_servers":["`+issuer+`"],"scopes_supported":["read:orders"],"bearer_methods_supported":["header"],"dpop_signing_alg_values_supported":["ES256","ES384","ES512","EdDSA","Ed25519","PS256","PS384","PS512","RS256","RS384","RS512"]}` {
 			t.Errorf("%s: %d %v %s", resource, w.Code, w.Header(), w.Body)
 		}
 		w = httptest.NewRecorder()

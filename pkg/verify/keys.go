@@ -5,9 +5,6 @@ package verify
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -23,6 +20,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
 )
 
@@ -36,14 +34,12 @@ const (
 	pause = time.Minute
 	// shortPause is the same while there are none.
 	shortPause = time.Second
-	// minRSA is from RFC 7518 §3.3: "A key of size 2048 bits or larger MUST be used".
-	minRSA = 2048
 )
 
 // cache is the keys as they were fetched last.
 type cache struct {
 	mu      sync.Mutex
-	keys    []jose.JSONWebKey
+	keys    []jwt.Key
 	fetched time.Time // when keys were; zero if never
 	tried   time.Time // when the latest fetch ended
 	failed  error     // how; nil if well
@@ -72,7 +68,7 @@ func (v *Verifier) Load(ctx context.Context) error {
 
 // find returns the keys with a kid: none if the issuer has none, an error if that
 // cannot be said.
-func (v *Verifier) find(ctx context.Context, kid string) ([]jose.JSONWebKey, error) {
+func (v *Verifier) find(ctx context.Context, kid string) ([]jwt.Key, error) {
 	c := &v.keys
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -101,10 +97,10 @@ func (v *Verifier) find(ctx context.Context, kid string) ([]jose.JSONWebKey, err
 	return found, nil
 }
 
-func (c *cache) named(kid string) []jose.JSONWebKey {
-	var found []jose.JSONWebKey
+func (c *cache) named(kid string) []jwt.Key {
+	var found []jwt.Key
 	for _, k := range c.keys {
-		if k.KeyID == kid {
+		if k.ID == kid {
 			found = append(found, k)
 		}
 	}
@@ -176,7 +172,7 @@ func (v *Verifier) fly(ctx context.Context) <-chan struct{} {
 	return done
 }
 
-func (v *Verifier) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
+func (v *Verifier) fetch(ctx context.Context) ([]jwt.Key, error) {
 	var metadata struct {
 		Issuer  string `json:"issuer"`
 		JWKSURI string `json:"jwks_uri"`
@@ -199,12 +195,12 @@ func (v *Verifier) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	if _, err := v.get(ctx, metadata.JWKSURI, &set); err != nil {
 		return nil, err
 	}
-	var keys []jose.JSONWebKey
+	var keys []jwt.Key
 	for _, raw := range set.Keys {
 		// RFC 7517 §5: keys that are not understood are passed over.
-		var k jose.JSONWebKey
-		if json.Unmarshal(raw, &k) == nil && k.KeyID != "" && (k.Use == "" || k.Use == "sig") &&
-			slices.ContainsFunc(supported(), func(a string) bool { return fits(k, a) }) {
+		var k jwt.Key
+		if json.Unmarshal(raw, &k) == nil && k.ID != "" &&
+			slices.ContainsFunc(jwt.Algorithms(), func(a string) bool { return fits(k, a) }) {
 			keys = append(keys, k)
 		}
 	}
@@ -266,23 +262,10 @@ func (v *Verifier) get(ctx context.Context, address string, dst any) (int, error
 	return answer.StatusCode, nil
 }
 
-// supported are the algorithms that a Verifier may be told of. None is symmetric:
-// RFC 8725 §2.1 tells of public keys that were taken for shared secrets.
-func supported() []string { return []string{"RS256", "PS256", "ES256"} }
-
-// fits reports whether a key may verify by an algorithm (RFC 7518 §3.3 to §3.5).
-func fits(k jose.JSONWebKey, algorithm string) bool {
-	if k.Algorithm != "" && k.Algorithm != algorithm {
-		return false
-	}
-	switch public := k.Key.(type) {
-	case *rsa.PublicKey:
-		return public.N.BitLen() >= minRSA && (algorithm == "RS256" || algorithm == "PS256")
-	case *ecdsa.PublicKey:
-		return public.Curve == elliptic.P256() && algorithm == "ES256"
-	default:
-		return false
-	}
+// fits reports whether a key may verify by an algorithm. None of jwt.Algorithms is
+// symmetric: RFC 8725 §2.1 tells of public keys that were taken for shared secrets.
+func fits(k jwt.Key, algorithm string) bool {
+	return (k.Algorithm == "" || k.Algorithm == algorithm) && jwt.CheckKey(algorithm, k.Public) == nil
 }
 
 // check looks at the fields, and returns the algorithms that count.
@@ -300,16 +283,14 @@ func (v *Verifier) check() ([]jose.SignatureAlgorithm, error) {
 	}
 	named := v.Algorithms
 	if len(named) == 0 {
-		named = supported()
+		named = jwt.Algorithms()
 	}
-	var algorithms []jose.SignatureAlgorithm
 	for _, name := range named {
-		if !slices.Contains(supported(), name) {
-			return nil, fmt.Errorf("verify: Algorithms: %q is none of %s", name, strings.Join(supported(), ", "))
+		if !slices.Contains(jwt.Algorithms(), name) {
+			return nil, fmt.Errorf("verify: Algorithms: %q is none of %s", name, strings.Join(jwt.Algorithms(), ", "))
 		}
-		algorithms = append(algorithms, jose.SignatureAlgorithm(name))
 	}
-	return algorithms, nil
+	return jwt.Named(named), nil
 }
 
 // safe says why an address cannot be trusted to name whom it says, or nil: it must

@@ -63,8 +63,8 @@ type Verifier struct {
 	Issuer string
 	// Audience is this API's identifier at the issuer: one of a token's aud.
 	Audience string
-	// Algorithms are the JWS algorithms (RFC 7518 §3.1) that count, of RS256, PS256
-	// and ES256. Empty means all three: each key is for one of them.
+	// Algorithms are the JWS algorithms that count, of jwt.Algorithms. Empty means all
+	// of them: each of the issuer's keys is for one.
 	Algorithms []string
 
 	// Resource is this API's address as its clients know it, an https URL without
@@ -185,11 +185,11 @@ func (v *Verifier) verify(ctx context.Context, token string) (Claims, error) {
 	}
 	// RFC 8725 §3.1: "each key MUST be used with exactly one algorithm, and this MUST
 	// be checked when the cryptographic operation is performed." The key says which.
-	i := slices.IndexFunc(keys, func(k jose.JSONWebKey) bool { return fits(k, header.Algorithm) })
+	i := slices.IndexFunc(keys, func(k jwt.Key) bool { return fits(k, header.Algorithm) })
 	if i < 0 {
 		return Claims{}, invalid("no key of the issuer has its kid and algorithm")
 	}
-	payload, err := jws.Verify(keys[i].Key)
+	payload, err := jws.Verify(jwt.Verifier(header.Algorithm, keys[i].Public))
 	if err != nil {
 		return Claims{}, invalid("its signature is wrong").Because(err)
 	}

@@ -25,6 +25,7 @@
 package dynamo
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,6 +33,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -57,6 +59,9 @@ type Store struct {
 	GrantsTable string
 	// Timeout bounds each attempt of a call; 0 is a second.
 	Timeout time.Duration
+	// Patience is how long what was taken is tried to be given back, under the deadline
+	// of store.GivingBack; 0 is six seconds.
+	Patience time.Duration
 }
 
 // NewClient makes the client that every function uses. What bounds an attempt is
@@ -86,7 +91,8 @@ const (
 	// pause is before the second attempt where the first was throttled.
 	pause = 50 * time.Millisecond
 	// rounds bounds how often a moment is tried anew because others came between.
-	rounds = 3
+	rounds   = 3
+	patience = 6 * time.Second
 	// maxIdle connections stay open: a Lambda needs few, a server of many requests
 	// at once would otherwise connect anew for most of them.
 	maxIdle = 32
@@ -170,6 +176,18 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// insist makes a write that gives back what was taken, again and again until it is
+// through: who is told to come again must find it.
+func (s *Store) insist(ctx context.Context, write func(ctx context.Context) error) error {
+	until := time.Now().Add(cmp.Or(s.Patience, patience))
+	for delay := pause; ; delay = min(2*delay, timeout/2) {
+		err := write(ctx)
+		if !errors.Is(err, store.ErrBusy) || time.Now().After(until) || !wait(ctx, delay) {
+			return err
+		}
+	}
+}
+
 // get reads one item, strongly. ErrNotFound if there is none.
 func (s *Store) get(ctx context.Context, table, key string) (item, error) {
 	if len(key) > maxKey {
@@ -202,6 +220,13 @@ type outcome struct {
 	// lost says that the answer of an attempt was lost. It holds beside an error
 	// too.
 	lost bool
+}
+
+// taken reports whether the item that was to be new is another's. It is not where an
+// answer was lost, or the write was delivered twice and this is the answer to the
+// second: then it is the very same.
+func (o outcome) taken(by item) bool {
+	return o.refused && !o.lost && !reflect.DeepEqual(o.item, by)
 }
 
 // put writes a whole item if the condition holds; "" for in any case.

@@ -32,7 +32,7 @@ func (s *Store) PutGrant(ctx context.Context, g store.Grant) error {
 		return err
 	}
 	out, err := s.put(ctx, s.GrantsTable, it, "attribute_not_exists(#pk)", nil)
-	if err == nil && out.refused && !out.lost {
+	if err == nil && out.taken(it) {
 		return store.ErrConflict
 	}
 	return err
@@ -203,6 +203,10 @@ func (s *Store) undo(ctx context.Context, id, by string, u undoing) error {
 	if by == "" {
 		return nil
 	}
+	return s.insist(ctx, func(ctx context.Context) error { return s.undoOnce(ctx, id, by, u) })
+}
+
+func (s *Store) undoOnce(ctx context.Context, id, by string, u undoing) error {
 	mark := item{":by": text(by), ":none": text("")}
 	values := maps.Clone(mark)
 	maps.Copy(values, u.values)
@@ -306,12 +310,12 @@ func (s *Store) revoke(ctx context.Context, m moment, by string) (bool, error) {
 
 // giveBack undoes a write of which no answer came, whether or not it has been
 // carried out, as well as it can, so that nothing was decided and the caller may
-// come again. It outlives the deadline of the request.
+// come again.
 func (s *Store) giveBack(ctx context.Context, m moment) error {
 	if m.undo == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attempts*s.timeout())
+	ctx, cancel := store.GivingBack(ctx)
 	defer cancel()
 	return m.undo(ctx, m.id, m.by)
 }

@@ -130,7 +130,9 @@ func TestLateCopies(t *testing.T) {
 		t.Run(name+", after that, though nothing could be given back", func(t *testing.T) {
 			id, use := begin(t)
 			var late letter
+			s.Patience = time.Nanosecond
 			busy(t, use, 4, late.kept(dropped), dropped, dropped, dropped)
+			s.Patience = 0
 			served(t, id, use)
 			late.bounces(t, direct, id)
 			replayed(t, id, use)
@@ -162,6 +164,15 @@ func TestLateCopies(t *testing.T) {
 			id, use := begin(t)
 			var late letter
 			busy(t, use, 6, late.kept(dropped), dropped, passed, lost) // looked for again, and found
+			late.bounces(t, direct, id)
+			served(t, id, use)
+			replayed(t, id, use)
+		})
+
+		t.Run(name+", given back once the table answers again", func(t *testing.T) {
+			id, use := begin(t)
+			var late letter
+			busy(t, use, 8, late.kept(dropped), dropped, dropped, dropped, throttled, throttled)
 			late.bounces(t, direct, id)
 			served(t, id, use)
 			replayed(t, id, use)
@@ -267,6 +278,30 @@ func TestLateCopies(t *testing.T) {
 			t.Error(err)
 		}
 		late.bounces(t, direct, g.ID)
+	})
+
+	t.Run("ForgetUse, once the table answers again", func(t *testing.T) {
+		now := time.Now()
+		use := store.Use{Key: digest(), Until: now.Add(time.Minute), By: "me"}
+		again := use
+		again.By = "me, once more"
+		if err := direct.UseOnce(ctx, use, now); err != nil {
+			t.Fatal(err)
+		}
+		w.meets(dropped, dropped, throttled, throttled)
+		if err := s.ForgetUse(ctx, use); err != nil {
+			t.Error(err)
+		}
+		w.made(t, "ForgetUse", map[string]int{"DeleteItem": 5})
+		if err := s.UseOnce(ctx, again, now); err != nil {
+			t.Errorf("UseOnce again: %v", err)
+		}
+		w.meets(dropped, dropped)
+		s.Patience = time.Nanosecond
+		if err := s.ForgetUse(ctx, again); !errors.Is(err, store.ErrBusy) {
+			t.Errorf("ForgetUse: %v", err)
+		}
+		s.Patience = 0
 	})
 
 	// A copy of the use of a jti that was given back takes it again: the very same

@@ -33,7 +33,7 @@ func (s *Store) PutSession(ctx context.Context, session store.Session) error {
 	it["owner"] = text(sessionsOwner(session.Subject))
 	it["ttl"] = seconds(session.Expires)
 	out, err := s.put(ctx, s.GrantsTable, it, "attribute_not_exists(#pk)", nil)
-	if err == nil && out.refused && !out.lost {
+	if err == nil && out.taken(it) {
 		return store.ErrConflict
 	}
 	return err

@@ -46,7 +46,7 @@ func (s *Store) PutToken(ctx context.Context, t store.OpaqueToken) error {
 	it["expires"] = millis(t.Expires)
 	it["ttl"] = seconds(t.Expires)
 	out, err := s.put(ctx, s.GrantsTable, it, "attribute_not_exists(#pk)", nil)
-	if err == nil && out.refused && !out.lost {
+	if err == nil && out.taken(it) {
 		return store.ErrConflict
 	}
 	return err

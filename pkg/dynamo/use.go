@@ -35,5 +35,7 @@ func (s *Store) UseOnce(ctx context.Context, u store.Use, now time.Time) error {
 
 // ForgetUse gives it back where it is By's.
 func (s *Store) ForgetUse(ctx context.Context, u store.Use) error {
-	return s.remove(ctx, useKey(u.Key), "#by = :by", item{":by": text(u.By)})
+	return s.insist(ctx, func(ctx context.Context) error {
+		return s.remove(ctx, useKey(u.Key), "#by = :by", item{":by": text(u.By)})
+	})
 }

@@ -204,6 +204,8 @@ func TestCallsPerMoment(t *testing.T) {
 	others := use
 	others.By = "another"
 	opaque := store.OpaqueToken{Digest: digest(), Claims: "{}", Expires: now.Add(time.Hour)}
+	otherToken, otherGrant, otherSession := opaque, fresh, session
+	otherToken.Claims, otherGrant.Subject, otherSession.Subject = `{"sub":"eve"}`, "eve", "eve"
 	const url = "https://client.example.com/jwks"
 	for _, test := range []struct {
 		moment string
@@ -212,6 +214,8 @@ func TestCallsPerMoment(t *testing.T) {
 		want   error
 	}{
 		{"PutGrant", func() error { return s.PutGrant(ctx, fresh) }, map[string]int{"PutItem": 1}, nil},
+		{"PutGrant, again", func() error { return s.PutGrant(ctx, fresh) }, map[string]int{"PutItem": 1}, nil},
+		{"PutGrant, another's", func() error { return s.PutGrant(ctx, otherGrant) }, map[string]int{"PutItem": 1}, store.ErrConflict},
 		{"Grant", func() error { _, err := s.Grant(ctx, fresh.ID); return err }, map[string]int{"GetItem": 1}, nil},
 		{"SpendCode", func() error { _, err := s.SpendCode(ctx, spend); return err }, map[string]int{"UpdateItem": 1}, nil},
 		{"SpendCode, my own again", func() error { _, err := s.SpendCode(ctx, spend); return err }, map[string]int{"UpdateItem": 1}, nil},
@@ -231,11 +235,15 @@ func TestCallsPerMoment(t *testing.T) {
 		{"RevokeToken", func() error { return s.RevokeToken(ctx, "jti", use.Until) }, map[string]int{"PutItem": 1}, nil},
 		{"TokenRevoked", func() error { return second(s.TokenRevoked(ctx, "jti", now)) }, map[string]int{"GetItem": 1}, nil},
 		{"PutToken", func() error { return s.PutToken(ctx, opaque) }, map[string]int{"PutItem": 1}, nil},
-		{"PutToken, again", func() error { return s.PutToken(ctx, opaque) }, map[string]int{"PutItem": 1}, store.ErrConflict},
+		// It was delivered twice, and this is the answer to the second.
+		{"PutToken, again", func() error { return s.PutToken(ctx, opaque) }, map[string]int{"PutItem": 1}, nil},
+		{"PutToken, another's", func() error { return s.PutToken(ctx, otherToken) }, map[string]int{"PutItem": 1}, store.ErrConflict},
 		{"Token", func() error { return second(s.Token(ctx, opaque.Digest, now)) }, map[string]int{"GetItem": 1}, nil},
 		{"PutDocument", func() error { return s.PutDocument(ctx, url, []byte("{}"), now, use.Until) }, map[string]int{"PutItem": 1}, nil},
 		{"Document", func() error { _, _, _, err := s.Document(ctx, url); return err }, map[string]int{"GetItem": 1}, nil},
 		{"PutSession", func() error { return s.PutSession(ctx, session) }, map[string]int{"PutItem": 1}, nil},
+		{"PutSession, again", func() error { return s.PutSession(ctx, session) }, map[string]int{"PutItem": 1}, nil},
+		{"PutSession, another's", func() error { return s.PutSession(ctx, otherSession) }, map[string]int{"PutItem": 1}, store.ErrConflict},
 		{"Session", func() error { _, err := s.Session(ctx, session.Digest, now); return err }, map[string]int{"GetItem": 1}, nil},
 		{"RenewSession", func() error { return s.RenewSession(ctx, session.Digest, now) }, map[string]int{"UpdateItem": 1}, nil},
 		{"JoinSession", func() error { return s.JoinSession(ctx, session.Digest, "web", now) }, map[string]int{"UpdateItem": 1}, nil},

@@ -205,9 +205,6 @@ func (e Endpoint) proof(ctx context.Context, w http.ResponseWriter, issuer strin
 	})
 }
 
-// undoTimeout bounds the giving back, which outlives the request's deadline.
-const undoTimeout = 2 * time.Second
-
 // issue signs, or gives back what was spent.
 func (e Endpoint) issue(ctx context.Context, r Request, result Result, uses *once.Batch) (oauth.TokenResponse, error) {
 	if person := result.Authorization.Person; person != nil && policy.LoginEnded(r.Client, r.Settings, person.AuthTime) {
@@ -295,7 +292,7 @@ func giveBack(ctx context.Context, result Result) error {
 	if result.Undo == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := store.GivingBack(ctx)
 	defer cancel()
 	return result.Undo(ctx)
 }

@@ -8,6 +8,7 @@ package once
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -65,21 +66,21 @@ func (b *Batch) Take(ctx context.Context) error {
 	return work.Wait()
 }
 
-// patience bounds the giving back, which outlives the request's deadline.
-const patience = 2 * time.Second
-
-// After gives back what was taken where err says that the failure is ours, and returns
-// err.
+// After gives back what was taken, side by side, where err says that the failure is
+// ours, and returns err.
 func (b *Batch) After(ctx context.Context, err error) error {
 	if err == nil || !b.taken || !oauth.AsError(err).Ours() {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	ctx, cancel := store.GivingBack(ctx)
 	defer cancel()
-	for _, one := range b.all {
-		err = errors.Join(err, b.Uses.ForgetUse(ctx, one.Use))
+	failed := make([]error, len(b.all))
+	var work sync.WaitGroup
+	for i, one := range b.all {
+		work.Go(func() { failed[i] = b.Uses.ForgetUse(ctx, one.Use) })
 	}
-	return err
+	work.Wait()
+	return errors.Join(append([]error{err}, failed...)...)
 }
 
 // Then takes what was added before it does the rest of the request.

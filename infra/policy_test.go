@@ -154,7 +154,7 @@ var functions = map[string]function{
 		"POST /oauth/revoke", "OPTIONS /oauth/revoke", "POST /oauth/introspect",
 	}, "", ""},
 	"AuthorizeFunction": {"AuthorizeRole", "AuthorizeLogGroup", server.Authorize{}, config.Authorize{}, []string{
-		"GET /authorize", "POST /authorize", "GET /consents", "POST /consents", "GET /sessions", "POST /sessions", "GET /oidc/logout", "POST /oidc/logout", "GET /v2/logout",
+		"GET /authorize", "POST /authorize", "GET /login", "GET /consents", "POST /consents", "GET /sessions", "POST /sessions", "GET /oidc/logout", "POST /oidc/logout", "GET /v2/logout",
 	}, "", ""},
 	"UserinfoFunction": {"UserinfoRole", "UserinfoLogGroup", server.Userinfo{}, config.Userinfo{}, []string{
 		"GET /userinfo", "POST /userinfo", "OPTIONS /userinfo",

@@ -53,8 +53,9 @@ func (c *clock) wait(long time.Duration) { c.at.Add(long.Milliseconds()) }
 type house struct {
 	http.Handler
 	clock *clock
-	// seed is that of seed.json.
-	seed seed.Seed
+	// seed is that of seed.json, and clients is where it was written.
+	seed    seed.Seed
+	clients store.Clients
 	told *told
 }
 
@@ -162,7 +163,7 @@ func build(t *testing.T, log io.Writer) house {
 	}.Handler()
 	mux.Handle("/.well-known/", discovery)
 	mux.Handle("/oidc/check_session", discovery)
-	return house{Handler: mux, clock: now, seed: example, told: back}
+	return house{Handler: mux, clock: now, seed: example, clients: db, told: back}
 }
 
 // announces reports whether the member of the discovery document says value, or is

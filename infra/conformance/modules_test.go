@@ -90,6 +90,9 @@ var modules = map[string]func(f *flow){
 		"CheckDiscCheckSessionIframe": "check_session_iframe",
 	}),
 	"oidcc-session-management-rp-initiated-logout": sessionManagement,
+
+	"oidcc-3rd_party-init-login":         initiateLogin,
+	"oidcc-3rd_party-init-login-nohttps": initiateLoginByHTTP,
 }
 
 // begin reads the server's metadata, as a client with a secret in the header.

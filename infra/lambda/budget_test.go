@@ -86,9 +86,10 @@ var budgets = map[string]cost{
 	"userinfo/client_token":  {},
 	"userinfo/preflight":     {},
 
-	"authorize/no_session":   {},
-	"authorize/login_page":   {},
-	"authorize/foreign_form": {},
+	"authorize/no_session":     {},
+	"authorize/initiate_login": {},
+	"authorize/login_page":     {},
+	"authorize/foreign_form":   {},
 	// An attempt is counted before the password is looked at, then the name is
 	// found, then the person.
 	"authorize/wrong_password": {trips: 3, reads: 2, writes: 1},

@@ -42,6 +42,7 @@ var script = [][2]string{
 
 	// A person logs in. Who has no session gets none by asking.
 	{"authorize/no_session"},
+	{"authorize/initiate_login"},
 	{"authorize/login_page"},
 	{"authorize/wrong_password"},
 	{"authorize/foreign_form"},

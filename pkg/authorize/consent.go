@@ -115,11 +115,7 @@ func (e Endpoint) showConsent(ctx context.Context, w http.ResponseWriter, t targ
 	if n.problem != "" {
 		status = http.StatusBadRequest
 	}
-	var targets []string
-	if !t.mode.page {
-		targets = web.FormTargets(t.redirectURI)
-	}
-	return web.WritePage(w, status, web.Page{Title: "Allow access?", Body: consentPage, Data: view, FormTargets: targets})
+	return web.WritePage(w, status, web.Page{Title: "Allow access?", Body: consentPage, Data: view, FormTargets: t.formTargets()})
 }
 
 // reason is what the log says of the page: nothing where it is shown for the first

@@ -5,7 +5,7 @@
 // §3.1.2). A request walks one way:
 //
 //	step      a login form or a consent form that comes back: is it ours? It carries the request it was shown for.
-//	          One that is too old is shown once more, and nothing of it is used
+//	          One that is too old is shown once more, or begins anew at the client, and nothing of it is used
 //	target    client known, redirect URI registered? Until then an error is a page, never a redirect.
 //	          What a request object says counts from here on
 //	validate  the rest of the request; from here on an error is sent to the target

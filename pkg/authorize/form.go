@@ -7,7 +7,6 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -87,9 +86,10 @@ const (
 // Such a form may have lain open for hours, and its browser then still has the key
 // that forms are sealed for: it gets the login page for the request that the form
 // carries, sealed anew. Nothing else is done, and nothing that was typed is used, so
-// that a form that was forged is worth no more than a link to that page. It never
-// redirects: where there is no page to show, and to a browser that keeps no cookie
-// or sent none along, which a form of another site does not, it shows the refusal.
+// that a form that was forged is worth no more than a link to that page. Where there is
+// no page to show for it any more, it begins anew at the client. A browser that keeps no
+// cookie or sent none along, which a form of another site does not, is shown the refusal:
+// it would go round in circles.
 func (e Endpoint) showAgain(ctx context.Context, w http.ResponseWriter, issuer string, r oauth.Request, b browser, refusal error) error {
 	if _, fresh := session.Browser(b.key); fresh {
 		return refusal
@@ -98,17 +98,16 @@ func (e Endpoint) showAgain(ctx context.Context, w http.ResponseWriter, issuer s
 	if err != nil {
 		return refusal
 	}
-	t, carried, err := e.target(ctx, issuer, carried)
+	t, whole, err := e.target(ctx, issuer, carried)
 	if err != nil {
-		return refusal
+		return e.startOver(ctx, w, issuer, carried, refusal)
 	}
-	a, err := e.validate(ctx, t, carried)
+	a, err := e.validate(ctx, t, whole)
 	if err != nil || a.silent {
-		return refusal
+		return e.startOver(ctx, w, issuer, carried, refusal)
 	}
-	web.Annotate(ctx, slog.String("client_id", t.client.ID))
-	again := &loginNeeded{status: http.StatusBadRequest, problem: outdated, username: carried.Get("login_hint"), cause: session.ErrSeal}
-	if err := e.showLogin(ctx, w, t, carried, b, again); err != nil {
+	again := &loginNeeded{status: http.StatusBadRequest, problem: outdated, username: whole.Get("login_hint"), cause: session.ErrSeal}
+	if err := e.showLogin(ctx, w, t, whole, b, again); err != nil {
 		return err
 	}
 	return again.reason()
@@ -145,9 +144,5 @@ func (e Endpoint) showLogin(ctx context.Context, w http.ResponseWriter, t target
 	if n.status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", strconv.Itoa(int(store.LockedDuration/time.Second)))
 	}
-	var targets []string
-	if !t.mode.page { // a page of ours says itself where it leads
-		targets = web.FormTargets(t.redirectURI)
-	}
-	return web.WritePage(w, n.status, web.Page{Title: "Log in", Body: loginPage, Data: view, FormTargets: targets})
+	return web.WritePage(w, n.status, web.Page{Title: "Log in", Body: loginPage, Data: view, FormTargets: t.formTargets()})
 }

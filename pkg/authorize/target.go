@@ -60,15 +60,10 @@ func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (t
 	if id == "" {
 		return target{}, r, oauth.InvalidRequest.Errorf("The client_id is missing.")
 	}
-	client, err := e.Clients.Client(ctx, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return target{}, r, oauth.InvalidRequest.Errorf("The application that sent you here is not known: its client_id is wrong.").
-			Because(fmt.Errorf("client_id %.64q: %w", id, err))
-	}
+	client, err := e.client(ctx, id)
 	if err != nil {
-		return target{}, r, fmt.Errorf("authorize: client: %w", err)
+		return target{}, r, err
 	}
-	web.Annotate(ctx, slog.String("client_id", client.ID))
 	r, fault := e.unfold(ctx, issuer, client, r)
 	web.Prefer(ctx, r.Get(uiLocales))
 	t := target{
@@ -103,6 +98,34 @@ func (e Endpoint) target(ctx context.Context, issuer string, r oauth.Request) (t
 		t.status = http.StatusSeeOther
 	}
 	return t, r, nil
+}
+
+func (e Endpoint) client(ctx context.Context, id string) (store.Client, error) {
+	client, err := e.Clients.Client(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Client{}, oauth.InvalidRequest.Errorf("The application that sent you here is not known: its client_id is wrong.").
+			Because(fmt.Errorf("client_id %.64q: %w", id, err))
+	}
+	if err != nil {
+		return store.Client{}, fmt.Errorf("authorize: client: %w", err)
+	}
+	web.Annotate(ctx, slog.String("client_id", client.ID))
+	return client, nil
+}
+
+// formTargets are where a form of ours may lead: to the client, by an answer or, where
+// the form is too old, to where its logins begin.
+func (t target) formTargets() []string {
+	var targets []string
+	if !t.mode.page { // a page of ours says itself where it leads
+		targets = web.FormTargets(t.redirectURI)
+	}
+	for _, target := range web.FormTargets(t.client.InitiateLoginURI) {
+		if !slices.Contains(targets, target) {
+			targets = append(targets, target)
+		}
+	}
+	return targets
 }
 
 // send answers with the parameters, and with state, iss and session_state.

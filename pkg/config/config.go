@@ -265,7 +265,7 @@ func checkPath(path string) error {
 		return nil
 	case !paths.MatchString(path) || strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../"):
 		return fmt.Errorf("TOKEN_PATH %q is not a path such as /oauth2/token", path)
-	case slices.Contains([]string{"/authorize", "/consents", "/sessions", "/userinfo", "/oidc/logout", "/oidc/check_session", "/v2/logout", "/oauth/revoke", "/oauth/introspect"}, path) || strings.HasPrefix(path, "/.well-known/"):
+	case slices.Contains([]string{"/authorize", "/login", "/consents", "/sessions", "/userinfo", "/oidc/logout", "/oidc/check_session", "/v2/logout", "/oauth/revoke", "/oauth/introspect"}, path) || strings.HasPrefix(path, "/.well-known/"):
 		return fmt.Errorf("TOKEN_PATH %q is the path of another endpoint", path)
 	default:
 		return nil

@@ -200,6 +200,7 @@ func TestTokenPath(t *testing.T) {
 		"/oauth/introspect":   false,
 		"/oidc/logout":        false,
 		"/oidc/check_session": false,
+		"/login":              false,
 		"/v2/logout":          false,
 		"/.well-known/x":      false,
 		"/oauth/token":        true,

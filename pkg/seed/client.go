@@ -48,6 +48,7 @@ func (p *Problems) client(o *object) Client {
 	if c.FrontchannelLogoutURI != "" && !slices.ContainsFunc(c.RedirectURIs, same) {
 		o.add(o.at("frontchannel_logout_uri"), "none of the redirect_uris has its scheme, host and port (OpenID Connect Front-Channel Logout 1.0 §2)")
 	}
+	c.InitiateLoginURI = o.initiateLoginURI(c)
 	c.WebOrigins = o.list("web_origins", checkOrigin)
 	c.APIGrants = o.apiGrantsOf("api_grants")
 	c.UserAPIGrants = o.apiGrantsOf("user_api_grants")
@@ -81,6 +82,28 @@ func (o *object) loginDefaults(c *Client) {
 			o.add(o.at(name), "it needs the grant type authorization_code or implicit")
 		}
 	}
+}
+
+// initiateLoginURI reads where a login of the client begins. OpenID Connect Dynamic
+// Client Registration 1.0 §2: a "URI using the https scheme that a third party can use to
+// initiate a login by the RP". That it is https is said of this machine too.
+func (o *object) initiateLoginURI(c Client) string {
+	const name = "initiate_login_uri"
+	uri := o.text(name)
+	if uri == "" {
+		return ""
+	}
+	switch err := oauth.CheckRedirect(uri, oauth.Web); {
+	case err != nil:
+		o.add(o.at(name), "%v", err)
+	case !strings.HasPrefix(uri, "https:"):
+		o.add(o.at(name), "it is not https (OpenID Connect Dynamic Client Registration 1.0 §2)")
+	case len(uri) > maxName:
+		o.add(o.at(name), "it is longer than %d bytes", maxName)
+	case loginGrant(c.GrantTypes) == "":
+		o.add(o.at(name), "it needs the grant type authorization_code or implicit")
+	}
+	return uri
 }
 
 // logoutURI reads where a client hears of the end of a session, and whether it needs

@@ -84,6 +84,7 @@ func (f Authorize) Handler() http.Handler {
 	edge := branded(newEdge(f.Issuer, f.Now, f.Log), cache)
 	mux := routes{}
 	mux["/authorize"] = edge.Page(web.Methods(endpoint.Serve, http.MethodGet, http.MethodPost))
+	mux[authorize.LoginPath] = edge.Page(web.Methods(endpoint.ServeLogin, http.MethodGet))
 	mux[authorize.ConsentsPath] = edge.Page(web.Methods(endpoint.ServeConsents, http.MethodGet, http.MethodPost))
 	mux[logout.SessionsPath] = edge.Page(web.Methods(end.ServeSessions, http.MethodGet, http.MethodPost))
 	mux[logout.Path] = edge.Page(web.Methods(end.Serve, http.MethodGet, http.MethodPost))

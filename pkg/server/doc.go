@@ -96,6 +96,10 @@
 //     first-party, openid alone and no scope at all included. Claims that are asked for
 //     one by one need the consent that their scope value needs. A withdrawal ends the
 //     grants that the client holds for the person, before the record goes.
+//   - OpenID Connect Core 1.0 §4: /login sends people on to the client's
+//     initiate_login_uri, and to no other address; a target_link_uri must have the scheme,
+//     host and port of one that the client has registered. The address is https on
+//     localhost too.
 //   - OpenID Connect Core 1.0 §5.4: claims of profile and email stand in the ID
 //     token too, as many clients expect.
 //   - OpenID Connect Core 1.0 §3.1.3.6: at_hash, optional in the code flow, is left

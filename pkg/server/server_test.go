@@ -95,7 +95,7 @@ func build(t *testing.T) http.Handler {
 		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db, Joined: db, Listings: db, Ended: db, Consents: db, Codes: db,
 		Opaque: db, Documents: db, MAC: local, PrivateKey: local, Queue: delivered{deliver}, Now: time.Now, Log: log,
 	}.Handler()
-	for _, path := range []string{"/authorize", "/consents", "/sessions", "/oidc/logout", "/v2/logout"} {
+	for _, path := range []string{"/authorize", "/login", "/consents", "/sessions", "/oidc/logout", "/v2/logout"} {
 		mux.Handle(path, authorize)
 	}
 	mux.Handle("/userinfo", server.Userinfo{

@@ -70,6 +70,9 @@ type Client struct {
 	// neither. Both always learn the sid.
 	BackchannelLogoutURI  string `json:"backchannel_logout_uri,omitempty"`
 	FrontchannelLogoutURI string `json:"frontchannel_logout_uri,omitempty"`
+	// InitiateLoginURI is where a person is sent who is to log in and comes from no
+	// request of the client's, "" for nowhere.
+	InitiateLoginURI string `json:"initiate_login_uri,omitempty"`
 	// WebOrigins are the origins whose scripts may read our answers.
 	WebOrigins []string `json:"web_origins,omitempty"`
 	// FirstParty clients are the owner's own: nobody is asked for consent.

@@ -35,7 +35,7 @@ func testConfig(t *testing.T, s Stores) {
 		AuthMethod: "client_secret_basic", ApplicationType: "web",
 		GrantTypes: []string{"refresh_token", "authorization_code"}, ResponseTypes: []string{"code"},
 		RedirectURIs: []string{"https://b.example.com/cb", "https://a.example.com/cb"}, PostLogoutRedirectURIs: []string{"https://a.example.com/out"}, WebOrigins: []string{"https://a.example.com"},
-		BackchannelLogoutURI: "https://a.example.com/back", FrontchannelLogoutURI: "https://a.example.com/front",
+		BackchannelLogoutURI: "https://a.example.com/back", FrontchannelLogoutURI: "https://a.example.com/front", InitiateLoginURI: "https://a.example.com/login",
 		FirstParty: true, APIGrants: map[string][]string{"https://api.example.com/": {"write:x", "read:x"}, "https://none.example.com/": {}},
 		UserAPIGrants: map[string][]string{"https://api.example.com/": {"read:x"}}, ResourceServer: "https://api.example.com/",
 		DPoPBound: true, DPoPNonce: true, IDTokenAlgorithm: "ES256", RequestObjectAlgorithm: "PS256",

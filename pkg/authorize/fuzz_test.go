@@ -122,10 +122,10 @@ func FuzzForms(f *testing.F) {
 		}
 		var err error
 		seal := ""
-		switch {
-		case sealed%3 == login:
+		switch sealed % 3 {
+		case login:
 			seal, err = h.endpoint.Seal.Seal(t.Context(), oauth.Secret(key), carried)
-		case sealed%3 == consents:
+		case consents:
 			seal, err = session.Sealer{Purpose: session.Consent, MAC: h.endpoint.Seal.MAC, Now: h.endpoint.Seal.Now}.Seal(t.Context(), oauth.Secret(key), shown+"\n"+carried)
 		}
 		if err != nil {

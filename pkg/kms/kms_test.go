@@ -2,6 +2,7 @@ package kms_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -10,6 +11,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -95,12 +97,17 @@ func TestSign(t *testing.T) {
 	}
 }
 
-// How KMS is asked: always for the signature of a digest.
+// How KMS is asked: as its key policies say, see Policy.
 func TestHowItIsSigned(t *testing.T) {
-	for algorithm, want := range map[string]string{
-		jwt.RS256: "RSASSA_PKCS1_V1_5_SHA_256", jwt.PS256: "RSASSA_PSS_SHA_256", jwt.ES256: "ECDSA_SHA_256",
+	asked := map[string]string{}
+	for algorithm, want := range map[string][2]string{
+		jwt.RS256: {"RSASSA_PKCS1_V1_5_SHA_256", "DIGEST"}, jwt.RS384: {"RSASSA_PKCS1_V1_5_SHA_384", "DIGEST"}, jwt.RS512: {"RSASSA_PKCS1_V1_5_SHA_512", "DIGEST"},
+		jwt.PS256: {"RSASSA_PSS_SHA_256", "DIGEST"}, jwt.PS384: {"RSASSA_PSS_SHA_384", "DIGEST"}, jwt.PS512: {"RSASSA_PSS_SHA_512", "DIGEST"},
+		jwt.ES256: {"ECDSA_SHA_256", "DIGEST"}, jwt.ES384: {"ECDSA_SHA_384", "DIGEST"}, jwt.ES512: {"ECDSA_SHA_512", "DIGEST"},
+		jwt.EdDSA: {"ED25519_SHA_512", "RAW"}, jwt.Ed25519: {"ED25519_SHA_512", "RAW"},
+		jwt.MLDSA44: {"ML_DSA_SHAKE_256", "EXTERNAL_MU"}, jwt.MLDSA65: {"ML_DSA_SHAKE_256", "EXTERNAL_MU"}, jwt.MLDSA87: {"ML_DSA_SHAKE_256", "EXTERNAL_MU"},
 	} {
-		asked := map[string]any{}
+		clear(asked)
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
 				t.Error(err)
@@ -109,21 +116,40 @@ func TestHowItIsSigned(t *testing.T) {
 		}))
 		_, cfg, key := setup(t)
 		cfg.BaseEndpoint, key.Algorithm = &server.URL, algorithm
-		_, err := kms.Signer{Client: kms.NewClient(cfg)}.Sign(t.Context(), key, digest[:])
+		signature, err := kms.Signer{Client: kms.NewClient(cfg)}.Sign(t.Context(), key, digest[:])
 		server.Close()
-		if err != nil || asked["SigningAlgorithm"] != want || asked["MessageType"] != "DIGEST" || asked["KeyId"] != key.Reference {
+		if err != nil || asked["SigningAlgorithm"] != want[0] || asked["MessageType"] != want[1] || asked["KeyId"] != key.Reference ||
+			asked["Message"] != base64.StdEncoding.EncodeToString(digest[:]) {
 			t.Errorf("%s: %v %v", algorithm, asked, err)
+		}
+		// ECDSA's DER becomes r and s; whatever else KMS gives stays.
+		if want := map[string]int{jwt.ES256: 64, jwt.ES384: 96, jwt.ES512: 132}[algorithm]; len(signature) != cmp.Or(want, 8) {
+			t.Errorf("%s: a signature of %d bytes", algorithm, len(signature))
+		}
+		policy, err := kms.Policy("root", nil, algorithm)
+		if err != nil || policy[2].Condition["StringNotEquals"]["kms:MessageType"][0] != want[1] || policy[3].Condition["StringNotEquals"]["kms:SigningAlgorithm"][0] != want[0] {
+			t.Errorf("%s: its policy is %+v, %v", algorithm, policy, err)
 		}
 	}
 }
 
-// ECDSA's DER becomes r and s of 32 bytes each, and nothing else passes for it.
+// ECDSA's DER becomes r and s, each as long as the order of the curve, and nothing else
+// passes for it.
 func TestFixed(t *testing.T) {
 	all := strings.Repeat("ff", 32)
 	zeros := func(n int) string { return strings.Repeat("00", n) }
+	p384, p521 := strings.Repeat("ff", 48), "01"+strings.Repeat("ff", 65)
+	others := map[string]string{"of P-384": jwt.ES384, "too long for P-384": jwt.ES384, "small, of P-384": jwt.ES384,
+		"of P-521": jwt.ES512, "a bit too long for P-521": jwt.ES512, "small, of P-521": jwt.ES512}
 	for name, test := range map[string]struct {
 		der, want string // "" refuses
 	}{
+		"of P-384":                   {"3066023100" + p384 + "023100" + p384, p384 + p384},
+		"small, of P-384":            {"3006020101020102", zeros(47) + "01" + zeros(47) + "02"},
+		"too long for P-384":         {"3036023101" + p384 + "020101", ""},
+		"of P-521":                   {"3081880242" + p521 + "0242" + p521, p521 + p521},
+		"small, of P-521":            {"3006020101020102", zeros(65) + "01" + zeros(65) + "02"},
+		"a bit too long for P-521":   {"30470242" + "02" + strings.Repeat("ff", 65) + "020101", ""},
 		"the smallest":               {"3006020101020102", zeros(31) + "01" + zeros(31) + "02"},
 		"a leading bit":              {"3046022100" + all + "022100" + all, all + all},
 		"lengths that differ":        {"3026022100" + all + "020101", all + zeros(31) + "01"},
@@ -150,7 +176,7 @@ func TestFixed(t *testing.T) {
 			_ = json.NewEncoder(w).Encode(map[string]any{"Signature": der})
 		}))
 		_, cfg, key := setup(t)
-		cfg.BaseEndpoint, key.Algorithm = &server.URL, jwt.ES256
+		cfg.BaseEndpoint, key.Algorithm = &server.URL, cmp.Or(others[name], jwt.ES256)
 		got, err := kms.Signer{Client: kms.NewClient(cfg)}.Sign(t.Context(), key, digest[:])
 		server.Close()
 		if hex.EncodeToString(got) != test.want || (err == nil) != (test.want != "") {
@@ -266,6 +292,19 @@ func TestPublicKey(t *testing.T) {
 	public, err := signer.PublicKey(t.Context(), key.Reference)
 	if err != nil || !rsaKey().PublicKey.Equal(public) {
 		t.Errorf("%v %v", public, err)
+	}
+	for spec, algorithm := range map[string]string{
+		kmstest.RSA3072: jwt.RS384, kmstest.P384: jwt.ES384, kmstest.P521: jwt.ES512, kmstest.Edwards: jwt.Ed25519,
+		kmstest.MLDSA44: jwt.MLDSA44, kmstest.MLDSA65: jwt.MLDSA65, kmstest.MLDSA87: jwt.MLDSA87,
+	} {
+		arn, err := s.Create(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := signer.PublicKey(t.Context(), arn)
+		if err != nil || jwt.CheckKey(algorithm, public) != nil || jwt.CheckKey(jwt.ES256, public) == nil {
+			t.Errorf("%s: %T %v", spec, public, err)
+		}
 	}
 	mac, err := s.Create(kmstest.HMAC256)
 	if err != nil {

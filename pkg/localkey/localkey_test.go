@@ -116,6 +116,35 @@ func TestOpenAddsKeys(t *testing.T) {
 	}
 }
 
+// Keys for more algorithms are made where they are asked for, and stay.
+func TestOpenMore(t *testing.T) {
+	dir := t.TempDir()
+	usual := []string{jwt.RS256, jwt.PS256, jwt.ES256}
+	more := append(slices.Clone(usual), jwt.ES512, jwt.Ed25519, jwt.MLDSA44)
+	var ids []string
+	for i, want := range [][]string{usual, more, more} {
+		asked := want
+		if i == 2 {
+			asked = nil
+		}
+		k, err := localkey.Open(dir, asked...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := k.Algorithms(); !slices.Equal(got, want) {
+			t.Errorf("at the %d. start it has keys for %v, want %v", i+1, got, want)
+		}
+		var now []string
+		for _, algorithm := range want {
+			now = append(now, thumbprint(t, k, localkey.ReferenceOf(algorithm)))
+		}
+		if !slices.Equal(now[:len(ids)], ids) {
+			t.Errorf("at the %d. start the keys are others", i+1)
+		}
+		ids = now
+	}
+}
+
 // Package keys has the contract that every signature fulfils.
 func TestSign(t *testing.T) {
 	k, err := localkey.Open(t.TempDir())

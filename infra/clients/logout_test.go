@@ -3,11 +3,13 @@ package clients
 import (
 	"encoding/json"
 	"fmt"
+	"html/template"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +29,15 @@ type leaver struct {
 	idTokens chan string
 	front    chan url.Values
 	back     chan string
+	// ill is how many logout tokens it will refuse.
+	ill atomic.Int32
 }
+
+// leavePage asks by a form, and by a link to the older address.
+var leavePage = template.Must(template.New("").Parse(`<!doctype html><html lang="en"><title>Party</title><h1>Leave</h1>
+<form method="post" action="{{.Issuer}}oidc/logout"><input type="hidden" name="id_token_hint" value="{{.Hint}}">
+<input type="hidden" name="post_logout_redirect_uri" value="{{.Back}}"><button type="submit">Leave</button></form>
+<a href="{{.Issuer}}v2/logout?client_id=demo-web&amp;returnTo={{.Back}}">Leave</a></html>`))
 
 func newLeaver(t *testing.T) (*leaver, *oidc.RemoteKeySet) {
 	t.Helper()
@@ -54,6 +64,13 @@ func newLeaver(t *testing.T) (*leaver, *oidc.RemoteKeySet) {
 	mux.HandleFunc("POST /back", func(w http.ResponseWriter, r *http.Request) {
 		l.back <- r.PostFormValue("logout_token")
 		w.Header().Set("Cache-Control", "no-store")
+		if l.ill.Add(-1) >= 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	mux.HandleFunc("GET /leave", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_ = leavePage.Execute(w, struct{ Issuer, Hint, Back string }{l.issuer, r.FormValue("hint"), l.url + r.FormValue("back")})
 	})
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { page(w, "Bye") })
 	mux.HandleFunc("GET /favicon.ico", func(http.ResponseWriter, *http.Request) {})
@@ -208,6 +225,39 @@ func TestBrowserLogout(t *testing.T) {
 	l.heard(b, keys, idToken)
 	if !strings.HasPrefix(b.at(), l.issuer) {
 		t.Errorf("it leads to %s", b.at())
+	}
+
+	// From a page of the client: by a form that holds the ID token, and by the older
+	// address, to where the client has registered and nowhere else.
+	for _, element := range []string{"button[type=submit]", "a[href]"} {
+		b = newTab(t)
+		idToken = l.logIn(b)
+		b.open(l.url + "/leave?back=/elsewhere&hint=" + idToken)
+		b.follow(chromedp.Click(element))
+		if named := b.named(); !strings.HasPrefix(b.at(), l.issuer) || !slices.Contains(named, "button Log out") || len(l.front)+len(l.back) > 0 {
+			t.Errorf("to elsewhere by %s: at %s: %q", element, b.at(), named)
+		}
+		b.open(l.url + "/leave?back=/&hint=" + idToken)
+		b.follow(chromedp.Click(element))
+		l.heard(b, keys, idToken)
+		b.arrives(l.url + "/")
+	}
+
+	// A client that cannot take its token is told again.
+	b = newTab(t)
+	l.logIn(b)
+	l.ill.Store(1)
+	b.open(l.leaving())
+	b.follow(chromedp.Click("button[type=submit]"))
+	for _, when := range []string{"at first", "again"} {
+		if soon(b, "what it is told "+when, l.back) == "" {
+			t.Errorf("it is told nothing %s", when)
+		}
+	}
+	soon(b, "the frame", l.front)
+	time.Sleep(50 * time.Millisecond)
+	if len(l.back) > 0 {
+		t.Error("it is told a third time")
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -140,9 +139,7 @@ func (k *keyCommand) run(ctx context.Context) error {
 func replace(ctx context.Context, registries store.Registries, r store.Registry) error {
 	err := registries.ReplaceRegistry(ctx, r)
 	if errors.Is(err, store.ErrConflict) {
-		is, again := registries.Registry(ctx)
-		written, _ := json.Marshal(is)
-		if mine, _ := json.Marshal(r); again == nil && string(written) == string(mine) {
+		if is, again := registries.Registry(ctx); again == nil && same(is, r) {
 			return nil
 		}
 		return errors.New("the keys were changed by another just now; look at kmint key list")
@@ -151,6 +148,12 @@ func replace(ctx context.Context, registries store.Registries, r store.Registry)
 		return fmt.Errorf("the keys cannot be written: %w", err)
 	}
 	return nil
+}
+
+func same(a, b store.Registry) bool {
+	return a.Version == b.Version && slices.EqualFunc(a.Keys, b.Keys, func(a, b store.SigningKey) bool {
+		return a.ID == b.ID && a.State == b.State && a.Since.Equal(b.Since)
+	})
 }
 
 // changed lists the keys that have come to a state.
@@ -174,7 +177,7 @@ func (k *keyCommand) list(r store.Registry, now time.Time) error {
 
 // outlook says what a key does, and from when on it may do another thing.
 func outlook(r store.Registry, k store.SigningKey) string {
-	since, at := "since "+stamp(k.Since), ""
+	var at string
 	switch k.State {
 	case store.KeyNext:
 		at = "may sign from " + stamp(keys.SignsFrom(k, keys.SetAge))
@@ -188,7 +191,7 @@ func outlook(r store.Registry, k store.SigningKey) string {
 	default:
 		at = "signs"
 	}
-	return k.State + " " + since + ", " + at
+	return k.State + " since " + stamp(k.Since) + ", " + at
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -242,4 +242,34 @@ func TestAYear(t *testing.T) {
 	if err := rotation.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "the active key "+registered.ID+" for ES384 is disabled") {
 		t.Errorf("a disabled key: %v", err)
 	}
+	// A next key that cannot sign is replaced; one that is not to be seen is told of.
+	if err := server.SetState(registered.Reference, kmstest.Enabled); err != nil {
+		t.Fatal(err)
+	}
+	next := func() store.SigningKey {
+		return r.kept.Keys[slices.IndexFunc(r.kept.Keys, func(k store.SigningKey) bool { return k.State == store.KeyNext })]
+	}
+	spoilt := next()
+	if err := server.SetState(spoilt.Reference, kmstest.Disabled); err != nil {
+		t.Fatal(err)
+	}
+	done = nil
+	if err := rotation.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	now = now.Add(keys.Settle)
+	if err := rotation.Run(t.Context()); err != nil || next().ID == spoilt.ID {
+		t.Errorf("a disabled next key: %v, %+v", err, next())
+	}
+	if got := strings.Join(done, ", "); got != "366 revoked, 366 scheduled for deletion, 366 created, 366 published" {
+		t.Errorf("a disabled next key: %s", got)
+	}
+	if err := server.Remove(next().Reference); err != nil {
+		t.Fatal(err)
+	}
+	done = nil
+	now = now.Add(200 * 24 * time.Hour)
+	if err := rotation.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "the next key "+next().ID+" for ES384 is not there") {
+		t.Errorf("a next key that is gone: %v", err)
+	}
 }

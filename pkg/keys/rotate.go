@@ -150,6 +150,9 @@ func advance(r store.Registry, held []jwt.Held, byReference map[string]jwt.Held,
 			continue
 		}
 		next := lineOf(r, k.Algorithm).first(store.KeyNext)
+		if next != nil && byReference[next.Reference].State == "" {
+			continue // Unusable says so: perhaps it is only not to be seen
+		}
 		switch {
 		case next == nil && !coming[k.Algorithm]:
 			return Step{Deed: Created, Algorithm: k.Algorithm, Reference: k.Reference}
@@ -172,18 +175,19 @@ func discard(r store.Registry, h jwt.Held, now time.Time) store.Registry {
 	return r
 }
 
-// Unusable says which keys that are to sign cannot. That is nothing a step mends: whoever
-// disabled them may have meant it.
+// Unusable says which key that signs cannot, and which one that is to sign is not there.
+// That is nothing a step mends: whoever did it may have meant it, or the role may see
+// too little.
 func Unusable(r store.Registry, held []jwt.Held) error {
 	var wrong []error
 	for _, k := range r.Keys {
 		i := slices.IndexFunc(held, func(h jwt.Held) bool { return h.Reference == k.Reference })
-		switch {
-		case k.State != store.KeyActive:
-		case i < 0:
-			wrong = append(wrong, fmt.Errorf("keys: the active key %s for %s is not there: %s", k.ID, k.Algorithm, k.Reference))
-		case held[i].State != jwt.Usable:
-			wrong = append(wrong, fmt.Errorf("keys: the active key %s for %s is %s: %s", k.ID, k.Algorithm, held[i].State, k.Reference))
+		state := "not there"
+		if i >= 0 {
+			state = held[i].State
+		}
+		if k.State == store.KeyActive && state != jwt.Usable || k.State == store.KeyNext && i < 0 {
+			wrong = append(wrong, fmt.Errorf("keys: the %s key %s for %s is %s: %s", k.State, k.ID, k.Algorithm, state, k.Reference))
 		}
 	}
 	return errors.Join(wrong...)
@@ -303,10 +307,13 @@ func (o Rotation) publish(ctx context.Context, step *Step, now time.Time) error 
 	if err != nil {
 		return err
 	}
-	key, err := New(step.Algorithm, public, step.Reference)
-	if err != nil {
+	if jwt.CheckKey(step.Algorithm, public) != nil {
 		step.Deed, step.Registry = Discarded, discard(step.Registry, jwt.Held{Reference: step.Reference, Algorithm: step.Algorithm}, now)
 		return nil
+	}
+	key, err := New(step.Algorithm, public, step.Reference)
+	if err != nil {
+		return err
 	}
 	step.KeyID = key.ID
 	step.Registry, err = publish(step.Registry, key, now)

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
@@ -32,6 +34,9 @@ const (
 
 // pendingDays are the days until a key is deleted: the most that KMS can wait.
 const pendingDays = 30
+
+// createTimeout bounds the making of a key: nobody waits for it.
+const createTimeout = 30 * time.Second
 
 // A Keeper knows the signing keys of a stack by their tags, makes them and ends them.
 // KMS gives no key a name of the caller's, and has no way to create one only once: so
@@ -115,9 +120,12 @@ func describe(m *types.KeyMetadata) jwt.Held {
 const policyName = "default"
 
 func (k Keeper) guarded(ctx context.Context, h jwt.Held) (bool, error) {
-	want, err := document(h.Reference, k.Signers, h.Algorithm)
-	if err != nil { // nobody here has made it
+	if _, known := algorithms[h.Algorithm]; !known { // nobody here has made it
 		return false, nil
+	}
+	want, err := document(h.Reference, k.Signers, h.Algorithm)
+	if err != nil {
+		return false, err
 	}
 	out, err := k.Client.GetKeyPolicy(ctx, &kms.GetKeyPolicyInput{KeyId: &h.Reference, PolicyName: aws.String(policyName)})
 	if err != nil {
@@ -147,13 +155,22 @@ func (k Keeper) Create(ctx context.Context, algorithm, like string) (jwt.Held, e
 		Description: aws.String(fmt.Sprintf("kmint %s, signs tokens by %s, made by rotation", k.Stack, algorithm)),
 		Policy:      &policy,
 		Tags:        []types.Tag{tag(TagStack, k.Stack), tag(TagUse, Sign), tag(TagAlgorithm, algorithm), tag(TagMadeBy, Rotate)},
-	})
+	}, once)
 	if err != nil {
 		return jwt.Held{}, explain(err)
 	}
 	h := describe(out.KeyMetadata)
 	h.Algorithm, h.Made, h.Guarded = algorithm, true, true
 	return h, nil
+}
+
+// once waits for an answer that may take a while, and asks no second time: that would
+// make a second key.
+func once(o *kms.Options) {
+	o.Retryer = aws.NopRetryer{}
+	if client, ours := o.HTTPClient.(*awshttp.BuildableClient); ours {
+		o.HTTPClient = client.WithTimeout(createTimeout)
+	}
 }
 
 // Guard gives a key its policy: the roles that sign may be others by now.
@@ -166,9 +183,13 @@ func (k Keeper) Guard(ctx context.Context, arn, algorithm string) error {
 	return explained(err)
 }
 
-// Disable keeps a key from signing, at once. EnableKey undoes it.
+// Disable keeps a key from signing, at once. EnableKey undoes it. One that is gone signs
+// no more either.
 func (k Keeper) Disable(ctx context.Context, arn string) error {
 	_, err := k.Client.DisableKey(ctx, &kms.DisableKeyInput{KeyId: &arn})
+	if refusedAs(err, "NotFoundException") {
+		return nil
+	}
 	return k.unless(ctx, err, arn, jwt.Disabled, jwt.Deleting)
 }
 

@@ -37,6 +37,7 @@ help:
 	@echo 'make test        all tests'
 	@echo 'make check       gofmt, vet, golangci-lint, the race detector'
 	@echo 'make fuzz        each fuzz target for FUZZTIME (20s), the whole token function for 60s'
+	@echo 'make faults      every fault at every call of AWS of every kind of request'
 	@echo 'make bench       what the functions cost, beside the bars'
 	@echo 'make soak        the tests with races in them, SOAK (20) times; SOAK_CHECKS (50000)'
 	@echo '                 random histories; the token function fuzzed for SOAK_FUZZTIME (10m)'
@@ -91,6 +92,11 @@ fuzz:
 			$(FUZZ) -fuzz "^$$target\$$" -fuzztime "$$time" "./$$(dirname "$$file")" || exit 1; \
 		done; \
 	done
+
+# go test ./... runs a sample of these cells.
+.PHONY: faults
+faults:
+	FAULTS=all go test -count=1 -v -timeout 20m -run '^TestMatrix$$' ./infra/faults
 
 # For the machine that it runs on.
 .PHONY: bench

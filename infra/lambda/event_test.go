@@ -272,8 +272,12 @@ func TestEventsAreThoseOfTheGateway(t *testing.T) {
 			function, _, _ := strings.Cut(name, "/")
 			strict := json.NewDecoder(bytes.NewReader(raw))
 			strict.DisallowUnknownFields()
-			if function == "deliver" {
+			switch function {
+			case "deliver":
 				checkMessages(t, strict)
+				return
+			case "rotate":
+				checkSchedule(t, strict)
 				return
 			}
 			var e events.APIGatewayV2HTTPRequest
@@ -322,6 +326,19 @@ func checkMessages(t *testing.T, d *json.Decoder) {
 	}
 	if len(seen) == 0 {
 		t.Error("there is no message")
+	}
+}
+
+// checkSchedule holds an event against what "Using AWS Lambda with Amazon EventBridge"
+// shows.
+func checkSchedule(t *testing.T, d *json.Decoder) {
+	t.Helper()
+	var e events.EventBridgeEvent
+	if err := d.Decode(&e); err != nil {
+		t.Fatal(err)
+	}
+	if e.DetailType != "Scheduled Event" || e.Source != "aws.events" || string(e.Detail) != "{}" || len(e.Resources) != 1 {
+		t.Errorf("%+v", e)
 	}
 }
 
@@ -420,7 +437,7 @@ func templateRoutes(t *testing.T) map[string]string {
 // which what is deployed could not rely, and not one less.
 func TestEnvironmentIsThatOfTheTemplate(t *testing.T) {
 	template := readTemplate(t)
-	for _, function := range []string{"authorize", "deliver", "discovery", "token", "userinfo"} {
+	for _, function := range []string{"authorize", "deliver", "discovery", "rotate", "token", "userinfo"} {
 		declared := slices.Collect(maps.Keys(template.Globals.Function.Environment.Variables))
 		id := strings.ToUpper(function[:1]) + function[1:] + "Function"
 		declared = slices.AppendSeq(declared, maps.Keys(template.Resources[id].Properties.Environment.Variables))

@@ -367,6 +367,8 @@ func checkScript(t *testing.T) {
 	for _, step := range script {
 		steps = append(steps, step[0])
 	}
+	// What a schedule sends has a test of its own.
+	files = slices.DeleteFunc(files, func(name string) bool { return strings.HasPrefix(name, "rotate/") })
 	slices.Sort(files)
 	slices.Sort(steps)
 	if !slices.Equal(files, steps) {

@@ -129,6 +129,11 @@ func (r *rig) env(function string) map[string]string {
 		maps.Copy(env, map[string]string{"MAC_KEY": r.macKey, "AWS_ENDPOINT_URL_KMS": r.kmsURL})
 	case "deliver":
 		env["AWS_ENDPOINT_URL_KMS"] = r.kmsURL
+	case "rotate":
+		maps.Copy(env, map[string]string{
+			"STACK": "kmint", "SIGNERS": "arn:aws:iam::000000000000:role/kmint-TokenRole", "ROTATION_DAYS": "90", "PUBLISH_HOURS": "24",
+			"AWS_ENDPOINT_URL_KMS": r.kmsURL,
+		})
 	case "discovery":
 		maps.Copy(env, map[string]string{"TOKEN_PATH": "/oauth/token", "AUTHORIZE_SIGNS": "true"})
 	}

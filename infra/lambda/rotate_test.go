@@ -1,0 +1,151 @@
+package lambda
+
+import (
+	"encoding/json"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"kmint/infra/rig/kmstest"
+	"kmint/pkg/dynamo"
+	"kmint/pkg/kms"
+	"kmint/pkg/store"
+)
+
+// The rotate function, built and run, on a schedule's event: what it logs is the golden
+// file's, its calls are counted, and the registry is what it should be.
+func TestRotate(t *testing.T) {
+	r := newRig(t)
+	for _, arn := range []string{r.signingKey, r.ps256Key, r.es256Key} {
+		for name, value := range map[string]string{kms.TagStack: "kmint", kms.TagUse: kms.Sign} {
+			if err := r.kms.Tag(arn, name, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	db := &dynamo.Store{DB: dynamo.NewClient(r.db.Config()), ConfigTable: r.tables.Config}
+	rotate := r.start(t, "rotate")
+	event := readEvent(t, "rotate/scheduled")
+	var runs []any
+	run := func(what string) {
+		t.Helper()
+		counted := []string{"CreateKey", "PutKeyPolicy", "DisableKey", "ScheduleKeyDeletion", "Sign"}
+		before := map[string]int{}
+		for _, operation := range counted {
+			before[operation] = r.kms.Calls(operation)
+		}
+		payload, _, err := rotate.Invoke(t.Context(), event)
+		if err != nil || string(payload) != "null" {
+			t.Fatalf("%s: %s %v", what, payload, err)
+		}
+		lines, err := rotate.Log()
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls := map[string]int{}
+		for _, operation := range counted {
+			if n := r.kms.Calls(operation) - before[operation]; n > 0 {
+				calls[operation] = n
+			}
+		}
+		runs = append(runs, map[string]any{"run": what, "kms": calls, "log": nameless(t, lines)})
+	}
+	// ago lets everything have happened so much earlier.
+	ago := func(d time.Duration) {
+		t.Helper()
+		registry, err := db.Registry(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		registry.Version++
+		for i := range registry.Keys {
+			registry.Keys[i].Since = registry.Keys[i].Since.Add(-d)
+		}
+		if err := db.ReplaceRegistry(t.Context(), registry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run("the first after kmint import")
+	run("another at once: IAM may not have seen the tags yet")
+	r.kms.Now = func() time.Time { return time.Now().Add(-10 * time.Minute) } // for what is made from now on
+	if err := forget(r.kms); err != nil {
+		t.Fatal(err)
+	}
+	run("the first again: the keys it had made were deleted by hand")
+	run("nothing is due")
+	ago(90 * 24 * time.Hour)
+	run("a period later")
+	ago(30*24*time.Hour + 3*time.Hour)
+	run("once the last token has expired")
+	registry, err := db.Registry(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := map[string]int{}
+	for _, k := range registry.Keys {
+		states[k.State]++
+	}
+	if states[store.KeyNext] != 3 || states[store.KeyActive] != 3 || states[store.KeyRevoked] != 3 || len(states) != 3 {
+		t.Errorf("listed %v", states)
+	}
+	disabled := 0
+	for _, s := range r.kms.States() {
+		if s.State == kmstest.Disabled && slices.Contains([]string{r.signingKey, r.ps256Key, r.es256Key}, s.ARN) {
+			disabled++
+		}
+	}
+	if disabled != 3 {
+		t.Errorf("%d of the template's keys are disabled", disabled)
+	}
+
+	raw, err := json.MarshalIndent(runs, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := goldenPath("rotate/scheduled")
+	if os.Getenv("GOLDEN") == "write" {
+		if err := os.WriteFile(path, append(raw, '\n'), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Fatal("the golden file is written; read the difference")
+	}
+	want, err := os.ReadFile(path)
+	if err != nil || strings.TrimSpace(string(want)) != string(raw) {
+		t.Errorf("%v: got\n%s", err, raw)
+	}
+}
+
+// forget deletes the keys that rotation has made.
+func forget(server *kmstest.Server) error {
+	for _, s := range server.States() {
+		if s.Tags[kms.TagMadeBy] == kms.Rotate {
+			if err := server.Remove(s.ARN); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// nameless is lines of the log without what differs from one run to the next.
+func nameless(t *testing.T, lines []string) []any {
+	t.Helper()
+	kid, arn := regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`), regexp.MustCompile(`^arn:aws:kms:us-east-1:000000000000:key/[0-9a-f-]{36}$`)
+	all := []any{}
+	for _, line := range lines {
+		tree := readTree(t, []byte(line)).(map[string]any)
+		delete(tree, "time")
+		for name, value := range tree {
+			if text, ok := value.(string); ok && kid.MatchString(text) {
+				tree[name] = "${kid}"
+			} else if ok && arn.MatchString(text) {
+				tree[name] = "${arn}"
+			}
+		}
+		all = append(all, tree)
+	}
+	return all
+}

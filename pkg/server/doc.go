@@ -104,6 +104,8 @@
 //     token too, as many clients expect.
 //   - OpenID Connect Core 1.0 §3.1.3.6: at_hash, optional in the code flow, is left
 //     out, so that both tokens are signed side by side.
+//   - OpenID Connect Core 1.0 §3.1.3.6: of an ID token by ML-DSA, at_hash and c_hash
+//     are by SHAKE256 with 64 bytes, the hash of FIPS 204; by EdDSA, by SHA-512.
 //   - OpenID Connect Core 1.0 §3.2, §3.3: what leaves the authorization endpoint hangs
 //     on a grant, born with the code, or spent where there is none: its client can
 //     revoke it, and a code that is used twice ends it. A client whose tokens are

@@ -2,12 +2,10 @@
 package main
 
 import (
-	"context"
 	"log"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 
 	"kmint/pkg/config"
 	"kmint/pkg/dynamo"
@@ -22,7 +20,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	sdk, err := awsconfig.LoadDefaultConfig(context.Background())
+	sdk, err := config.AWS()
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -191,7 +191,7 @@ func named(node parse.Node) (string, error) {
 
 // A writing is a page as it is being written.
 type writing struct {
-	bytes.Buffer
+	text     bytes.Buffer
 	language words.Language
 }
 
@@ -217,7 +217,7 @@ func (w *writing) list(list *parse.ListNode, data reflect.Value) error {
 func (w *writing) node(list *parse.ListNode, i int, data reflect.Value) error {
 	switch node := list.Nodes[i].(type) {
 	case *parse.TextNode:
-		w.Write(node.Text)
+		w.text.Write(node.Text)
 		return nil
 	case *parse.ActionNode:
 		where, err := standing(list, i)
@@ -235,7 +235,7 @@ func (w *writing) node(list *parse.ListNode, i int, data reflect.Value) error {
 		if value.Kind() != reflect.String || (where == inAddress) != isURL || value.Type() == reflect.TypeFor[words.Phrase]() {
 			return fmt.Errorf("web: %s is no text, or no URL", node)
 		}
-		w.WriteString(html.EscapeString(value.String()))
+		w.text.WriteString(html.EscapeString(value.String()))
 		return nil
 	case *parse.IfNode:
 		value, not, err := find(node.Pipe, data)
@@ -303,7 +303,7 @@ func (w *writing) say(args []parse.Node, where place, data reflect.Value) error 
 		if piece.Strong && where == inText {
 			escaped = "<strong>" + escaped + "</strong>"
 		}
-		w.WriteString(escaped)
+		w.text.WriteString(escaped)
 	}
 	return nil
 }

@@ -108,8 +108,8 @@ func TestMarkupIsHTMLTemplate(t *testing.T) {
 				if err := theirs.Execute(&want, trusted(data)); err != nil {
 					t.Fatalf("%s: %v", path, err)
 				}
-				if plain(got.String()) != plain(want.String()) {
-					t.Errorf("%s with %q and %q:\n%s\nhtml/template:\n%s", path, value, other, &got, &want)
+				if plain(got.text.String()) != plain(want.String()) {
+					t.Errorf("%s with %q and %q:\n%s\nhtml/template:\n%s", path, value, other, &got.text, &want)
 				}
 			}
 		}
@@ -294,8 +294,8 @@ func TestSaid(t *testing.T) {
 		`<p>{{say "Since %1" .Since}}</p>`:                 `<p>Seit dem 2. März 2026</p>`,
 	} {
 		out := writing{language: words.German}
-		if err := NewMarkup("x", text).render(&out, data); err != nil || out.String() != want {
-			t.Errorf("%s: %s %v", text, &out, err)
+		if err := NewMarkup("x", text).render(&out, data); err != nil || out.text.String() != want {
+			t.Errorf("%s: %s %v", text, &out.text, err)
 		}
 	}
 }

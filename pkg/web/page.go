@@ -105,7 +105,7 @@ func WritePage(w http.ResponseWriter, status int, p Page) error {
 	}
 	// In one pass: what a value holds is not looked at again.
 	page := strings.NewReplacer(
-		"{{.Language}}", string(body.language), "{{.Title}}", html.EscapeString(title), "{{.Style}}", style, "{{.Body}}", body.String(), "{{.Script}}", script,
+		"{{.Language}}", string(body.language), "{{.Title}}", html.EscapeString(title), "{{.Style}}", style, "{{.Body}}", body.text.String(), "{{.Script}}", script,
 	).Replace(layout)
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")

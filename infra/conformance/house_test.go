@@ -56,7 +56,7 @@ type house struct {
 	// seed is that of seed.json, and clients is where it was written.
 	seed    seed.Seed
 	clients store.Clients
-	told *told
+	told    *told
 }
 
 // told is what clients are told by the back channel.

@@ -39,6 +39,7 @@ func testConfig(t *testing.T, s Stores) {
 		FirstParty: true, APIGrants: map[string][]string{"https://api.example.com/": {"write:x", "read:x"}, "https://none.example.com/": {}},
 		UserAPIGrants: map[string][]string{"https://api.example.com/": {"read:x"}}, ResourceServer: "https://api.example.com/",
 		DPoPBound: true, DPoPNonce: true, IDTokenAlgorithm: "ES256", RequestObjectAlgorithm: "PS256",
+		DefaultMaxAge: new(int64), DefaultACRValues: []string{"urn:b", "urn:a"}, RequireAuthTime: true,
 		Exchange:     store.ExchangePolicy{Impersonation: true, Delegation: true, SubjectIssuers: []string{"https://other.example.com"}},
 		ErrorProfile: store.Auth0, Metadata: map[string]any{"tier": "gold", "seats": 7.0, "flags": []any{true, nil}},
 		Refresh:   store.RefreshPolicy{Lifetime: 3600, IdleLifetime: 60, Leeway: 5, NonRotating: true},
@@ -50,6 +51,7 @@ func testConfig(t *testing.T, s Stores) {
 		UserPolicy: store.RequireGrant, ClientPolicy: store.DenyAll,
 	}
 	settings := store.Settings{
+		Brand:           store.Brand{Name: "Acme <é>", Logo: "https://a.example.com/l.svg", LogoDark: "https://a.example.com/d.svg", Accent: "#005f73", AccentDark: "#94d2bd"},
 		DefaultAudience: api.Identifier, ErrorProfile: store.Strict, DPoPNonce: true, LegacyPassword: true,
 		TrustedIssuers: []store.TrustedIssuer{
 			{Issuer: "https://other.example.com", JWKS: `{"keys":[]}`, Algorithms: []string{"RS256"}, SubjectPrefix: "other|"},

@@ -62,7 +62,7 @@ var floors = map[string]string{
 	"logout":       "oauth store jwt web words policy session token",
 	"checksession": "session",
 	"userinfo":     "oauth store jwt web dpop policy token once",
-	"discovery":    "oauth store web words token",
+	"discovery":    "oauth store jwt web words token",
 	"revoke":       "oauth store jwt web clientauth token once",
 	"introspect":   "oauth store jwt web clientauth policy token once",
 

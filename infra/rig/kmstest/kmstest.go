@@ -7,7 +7,8 @@
 // key, so what works with them may fail on AWS. It throttles, delays and drops
 // on request, and counts.
 //
-// It knows no permissions: key policies and grants are not its question.
+// It knows no permissions: it keeps key policies and refuses those that KMS would, but
+// obeys none, and knows no grants.
 package kmstest
 
 import (

@@ -29,7 +29,9 @@ func TestSessionManagement(t *testing.T) {
 	w := newWatcher(t, false)
 	t.Run("another port", w.watches)
 	t.Run("kept out", w.isKeptOut)
-	t.Run("another site", newWatcher(t, true).watches)
+	w = newWatcher(t, true)
+	t.Run("another site", w.watches)
+	t.Run("a login begins", w.begins)
 }
 
 // A watcher is a relying party that asks the frame whose login the browser has (OpenID
@@ -66,6 +68,7 @@ func newWatcher(t *testing.T, crossSite bool) *watcher {
 	w := &watcher{url: "http://localhost:" + port}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /", func(rw http.ResponseWriter, _ *http.Request) { _ = watcherPage.Execute(rw, w.kmint.issuer) })
+	mux.HandleFunc("GET /begin", w.begin)
 	mux.HandleFunc("GET /favicon.ico", func(http.ResponseWriter, *http.Request) {})
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}}
 	var env []string
@@ -90,6 +93,9 @@ func newWatcher(t *testing.T, crossSite bool) *watcher {
 		"clients": []any{map[string]any{
 			"client_id": "watcher", "client_secret": strings.Repeat("watcher-secret-", 3), "client_name": "Party", "first_party": true,
 			"grant_types": []string{"authorization_code"}, "redirect_uris": []string{w.url + "/callback"}, "web_origins": []string{w.url},
+		}, map[string]any{
+			"client_id": "begins", "client_secret": strings.Repeat("begins-secret-", 3), "client_name": "Party", "first_party": true,
+			"redirect_uris": []string{w.url + "/callback"}, "initiate_login_uri": "https://" + strings.SplitN(w.url, "//", 2)[1] + "/begin?x=1",
 		}},
 		"users": []any{person(username), person("other")},
 	})
@@ -227,4 +233,53 @@ func (w *watcher) isKeptOut(t *testing.T) {
 	call(b, emulation.SetDocumentCookieDisabled, emulation.SetDocumentCookieDisabledParams{Disabled: true})
 	b.open(w.url + "/")
 	w.says(b, "error", "watcher "+told)
+}
+
+// begin is where a login begins that a third party wants (OpenID Connect Core 1.0 §4).
+func (w *watcher) begin(rw http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	if query.Get("iss") != w.kmint.issuer || query.Get("x") != "1" {
+		http.Error(rw, "not from kmint", http.StatusBadRequest)
+		return
+	}
+	request := url.Values{
+		"response_type": {"code"}, "client_id": {"begins"}, "redirect_uri": {w.url + "/callback"}, "scope": {"openid"},
+		"state": {"of its own " + query.Get("target_link_uri")}, "login_hint": {query.Get("login_hint")},
+	}
+	http.Redirect(rw, r, w.kmint.issuer+"authorize?"+request.Encode(), http.StatusFound)
+}
+
+// begins opens a bookmark: the client makes the request, and the person comes to it with
+// a state that it knows.
+func (w *watcher) begins(t *testing.T) {
+	b := newTab(t)
+	address := w.kmint.issuer + "login?" + url.Values{"client_id": {"begins"}, "login_hint": {"other"}, "target_link_uri": {w.url + "/inbox"}}.Encode()
+	b.open(address)
+	shown(b, w.kmint.issuer)
+	if hint := evaluate[string](b, `document.querySelector("input[name=username]").value`); hint != "other" {
+		t.Errorf("the page has the username %q", hint)
+	}
+	b.login("other", password)
+	arrived := func() {
+		t.Helper()
+		at, err := url.Parse(b.at())
+		if err != nil || !strings.HasPrefix(b.at(), w.url+"/callback?") || at.Query().Get("code") == "" || at.Query().Get("state") != "of its own "+w.url+"/inbox" {
+			t.Errorf("at %s: %s", b.at(), b.says())
+		}
+	}
+	arrived()
+	b.open(address) // by the session, at once
+	arrived()
+
+	// The twins end on a page of ours.
+	for query, says := range map[string]string{
+		"client_id=watcher": "A login does not begin here.",
+		"client_id=nobody":  "its client_id is wrong",
+		"client_id=begins&target_link_uri=https%3A%2F%2Fevil.example%2F": "no address of the application",
+	} {
+		if status := b.open(w.kmint.issuer + "login?" + query); status != http.StatusBadRequest || !strings.HasPrefix(b.at(), w.kmint.issuer+"login?") || !strings.Contains(b.says(), says) {
+			t.Errorf("%s: %d at %s: %s", query, status, b.at(), b.says())
+		}
+	}
+	b.complained() // of being sent on
 }

@@ -107,6 +107,7 @@ func newRig(t *testing.T) *rig {
 	r.prover, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	check(err)
 	r.store = r.table(r.config("DynamoDB_20120810"))
+	r.store.Timeout = time.Minute
 	key := kms.NewClient(r.config("TrentService"))
 	public, err := kms.Signer{Client: key}.PublicKey(t.Context(), signing)
 	check(err)
@@ -263,17 +264,23 @@ type process struct {
 	log      bytes.Buffer
 }
 
-// start starts a process whose calls go through the wire; nil for none.
+// start starts a process whose calls go through the wire; nil for none, and for a process
+// that waits as long as this machine needs.
 func (r *rig) start(w *wire, plants ...plant) *process {
 	config := func(service string) aws.Config {
 		config := r.config(service)
-		if w != nil {
+		if w == nil {
+			config.HTTPClient = forwarder
+		} else {
 			config.BaseEndpoint = &w.server.URL
 		}
 		return config
 	}
 	p := &process{}
 	db, key := r.table(config("DynamoDB_20120810")), kms.NewClient(config("TrentService"))
+	if w == nil {
+		db.Timeout = time.Minute
+	}
 	log := slog.New(slog.NewJSONHandler(lines{p}, nil))
 	token := server.Token{
 		Clients: db, APIs: db, Settings: db, Issuers: db, Registry: db, Users: db, Logins: db, Attempts: db, Sessions: db,

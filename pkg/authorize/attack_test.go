@@ -322,6 +322,29 @@ func TestHostileWords(t *testing.T) {
 	})
 }
 
+// Where a login begins that nobody has asked for, hostile words make no markup and no
+// header, and lead nowhere but to the client, where they arrive as they are.
+func TestHostileWordsAtLogin(t *testing.T) {
+	_, open := withBeginning(t)
+	for _, parameter := range []string{"client_id", "client", "login_hint", "target_link_uri", "iss", "ui_locales", "state"} {
+		page := marks(open("client_id=nobody").Body.String())
+		for _, words := range hostile {
+			query := url.Values{"client_id": {"web"}, parameter: {words}}
+			a := open(query.Encode())
+			refused := slices.Contains([]string{"client_id", "target_link_uri"}, parameter)
+			if location := a.Header().Get("Location"); refused != (location == "") || strings.ContainsAny(location, "\r\n<>\"' ") || location != "" && !strings.HasPrefix(location, begins+"&") {
+				t.Errorf("%s %s: %d to %q", parameter, words, a.Code, location)
+			}
+			if refused && (a.Code != http.StatusBadRequest || marks(a.Body.String()) != page) {
+				t.Errorf("%s %s: %d, %s", parameter, words, a.Code, shown(a))
+			}
+			if parameter == "login_hint" && a.query("login_hint") != words {
+				t.Errorf("the hint came as %q", a.query("login_hint"))
+			}
+		}
+	}
+}
+
 // The twin: marks finds what was not escaped.
 func TestMarksFindsMarkup(t *testing.T) {
 	for _, words := range []string{`<b`, `>`, `"`, `'`, `<script>alert(1)</script>`} {

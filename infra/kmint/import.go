@@ -79,7 +79,7 @@ func (i *importer) addKey(text string) error {
 	case algorithm == jwt.RS256 || !slices.Contains(jwt.Algorithms(), algorithm):
 		return fmt.Errorf("%q is no algorithm; it may be %s", algorithm, strings.Join(jwt.Algorithms()[1:], ", "))
 	case arn == "":
-		return fmt.Errorf("%q names no key; it is like ES256=arn:aws:kms:eu-central-1:111122223333:key/...", text)
+		return fmt.Errorf("%q names no key; it is like %s=ARN", text, algorithm)
 	case i.Keys[algorithm] != "":
 		return fmt.Errorf("there is a key for %s already", algorithm)
 	}

@@ -120,7 +120,8 @@ var curves = map[string]elliptic.Curve{ES256: elliptic.P256(), ES384: elliptic.P
 // CheckKey says why a public key is none for an algorithm, or nil. A secret is one
 // for none: RFC 8725 §2.1 tells of public keys that were taken for shared secrets.
 func CheckKey(algorithm string, public crypto.PublicKey) error {
-	fits, kind := false, ""
+	var fits bool
+	var kind string
 	switch algorithm {
 	case RS256, RS384, RS512, PS256, PS384, PS512:
 		k, ok := public.(*rsa.PublicKey)

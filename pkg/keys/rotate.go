@@ -307,7 +307,8 @@ func (o Rotation) publish(ctx context.Context, step *Step, now time.Time) error 
 	if err != nil {
 		return err
 	}
-	if jwt.CheckKey(step.Algorithm, public) != nil {
+	fit := jwt.CheckKey(step.Algorithm, public) == nil
+	if !fit {
 		step.Deed, step.Registry = Discarded, discard(step.Registry, jwt.Held{Reference: step.Reference, Algorithm: step.Algorithm}, now)
 		return nil
 	}

@@ -301,6 +301,19 @@ func TestHostileWords(t *testing.T) {
 			}
 		})
 	}
+	_, begins := withBeginning(t)
+	for _, parameter := range []string{"client", "target_link_uri"} {
+		t.Run(parameter, func(t *testing.T) {
+			refusal := shape(begins("client_id=web&target_link_uri=https%3A%2F%2Fevil.example%2F"))
+			for _, words := range hostile {
+				query := url.Values{"client": {"web"}}
+				query.Set(parameter, words)
+				if a := begins(query.Encode()); shape(a) != refusal || a.location != nil {
+					t.Errorf("%s: %d to %v\n%s", words, a.Code, a.location, shown(a))
+				}
+			}
+		})
+	}
 	names("Client", "API", "Word", "demo")
 	t.Run("typed username", func(t *testing.T) {
 		for _, words := range hostile {

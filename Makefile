@@ -109,7 +109,8 @@ bench:
 .PHONY: soak
 soak:
 	go test -race -count $(SOAK) -timeout 1h -run 'Race|Store|Contract' ./pkg/...
-	go test -run '^TestPromises$$' -rapid.checks $(SOAK_CHECKS) -timeout 0 ./infra/property
+	go test ./infra/property -run '^TestPromises$$' -timeout 0 -rapid.checks $(SOAK_CHECKS)
+	go test ./pkg/keys -run '^TestRotationHoldsItsPromises$$' -timeout 0 -rapid.checks $(SOAK_CHECKS)
 	$(FUZZ) -timeout 0 -fuzz '^FuzzToken$$' -fuzztime $(SOAK_FUZZTIME) ./infra/property
 
 .PHONY: vuln

@@ -89,7 +89,7 @@ var implied = map[string][]string{
 	},
 	"keys.Inventory": {
 		"kms:ListKeys *",
-		"kms:ListResourceTags key/* kmint:stack=!Ref AWS::StackName kmint:use=sign",
+		"kms:ListResourceTags *",
 		"kms:DescribeKey key/* kmint:stack=!Ref AWS::StackName kmint:use=sign",
 		"kms:GetKeyPolicy key/* kmint:stack=!Ref AWS::StackName kmint:use=sign kmint:made-by=rotate",
 		"kms:GetPublicKey key/* kmint:stack=!Ref AWS::StackName kmint:use=sign kmint:made-by=rotate",

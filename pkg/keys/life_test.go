@@ -273,3 +273,42 @@ func TestAYear(t *testing.T) {
 		t.Errorf("a next key that is gone: %v", err)
 	}
 }
+
+// The item of the registry stays below what DynamoDB holds, with every algorithm, the
+// largest keys, the shortest period and the longest lifetime; and a hand that rotates
+// without end is stopped.
+func TestTheRegistryStaysSmall(t *testing.T) {
+	sizes := map[string]int{} // of a public key as JSON
+	for _, algorithm := range jwt.Algorithms() {
+		sizes[algorithm] = 1000 // RSA of 4096 bits, and less
+	}
+	for algorithm, bytes := range map[string]int{jwt.MLDSA44: 1312, jwt.MLDSA65: 1952, jwt.MLDSA87: 2592} {
+		sizes[algorithm] = bytes*4/3 + 300
+	}
+	lives := int((keys.Longest(store.Registry{})+keys.SetAge)/keys.MinPeriod) + 1
+	ends := int(keys.Pending/keys.MinPeriod) + 1
+	var r store.Registry
+	entry := func(algorithm, state, jwk string) store.SigningKey {
+		return store.SigningKey{
+			ID: strings.Repeat("k", 43), Reference: strings.Repeat("a", 80), Algorithm: algorithm, State: state, JWK: jwk, Since: epoch,
+		}
+	}
+	for algorithm, size := range sizes {
+		for range 2 + lives {
+			r.Keys = append(r.Keys, entry(algorithm, store.KeyRetired, strings.Repeat("j", size)))
+		}
+		for range ends {
+			r.Keys = append(r.Keys, entry(algorithm, store.KeyRevoked, ""))
+		}
+	}
+	after, err := keys.Publish(r, newKey(t, "arn"), epoch)
+	if err != nil || len(after.Keys) != len(r.Keys)+1 {
+		t.Fatal(err)
+	}
+	for range 200 {
+		r.Keys = append(r.Keys, entry(jwt.RS256, store.KeyRetired, strings.Repeat("j", 1000)))
+	}
+	if _, err := keys.Publish(r, newKey(t, "arn"), epoch); err == nil || !strings.Contains(err.Error(), "are too many") {
+		t.Errorf("no end of keys: %v", err)
+	}
+}

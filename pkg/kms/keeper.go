@@ -78,8 +78,8 @@ func (k Keeper) held(ctx context.Context, arn string) (h jwt.Held, ours bool, er
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		switch {
-		// The role reaches the keys of the stack alone, so that the tags of others
-		// are not ours to read; and one may go meanwhile.
+		// The policy of a key of others may keep its tags from us; and one may go
+		// meanwhile.
 		case refusedAs(err, "AccessDeniedException", "NotFoundException"):
 			return h, false, nil
 		case err != nil:

@@ -174,7 +174,7 @@ func TestKeeperLosesNothing(t *testing.T) {
 			t.Errorf("%s fails: %+v", operation, all)
 		}
 	}
-	// But the tags of others' keys, which the role does not reach.
+	// But the tags of others' keys, whose policies do not let us.
 	server.Next("ListResourceTags", kmstest.Fault{Error: kmstest.AccessDenied})
 	if all := held(t, k); len(all) != 1 {
 		t.Errorf("held %+v", all)

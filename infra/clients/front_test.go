@@ -31,6 +31,7 @@ func TestBrowserFront(t *testing.T) {
 	t.Run("not registered", r.notRegistered)
 	t.Run("silent", r.silent)
 	t.Run("prompt and max_age", r.prompts)
+	t.Run("parameters", r.parameters)
 	t.Run("consent", r.consent)
 	t.Run("errors", r.errors)
 }
@@ -116,7 +117,7 @@ func newFront(t *testing.T) *front {
 		}},
 		"server": map[string]any{"default_audience": "https://orders.example.com/"},
 		"clients": []any{
-			client("reads", nil),
+			client("reads", map[string]any{"request_object_signing_alg": "none"}),
 			client("asks", map[string]any{"first_party": false}),
 			client("plain", map[string]any{"response_types": []string{"code"}, "grant_types": []string{"authorization_code"}, "web_origins": []string{}}),
 		},
@@ -412,6 +413,71 @@ func (r *front) prompts(t *testing.T) {
 	shown(b, r.issuer)
 	b.login(username, password)
 	r.refuses(t, "somebody else", r.reads(b), "fragment", "login_required")
+}
+
+// parameters are those that change what is answered, and not how.
+func (r *front) parameters(t *testing.T) {
+	b := newTab(t)
+	r.logsIn(b)
+	const class = "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport"
+	tokens := func(pairs ...string) (map[string]any, answer) {
+		t.Helper()
+		a := r.asks(b, r.ask("reads", "id_token token", append([]string{"scope", "openid"}, pairs...)...))
+		return r.grants(t, "reads", "id_token token", a, "fragment"), a
+	}
+	plain, a := tokens()
+	if plain["name"] != nil || plain["acr"] != nil {
+		t.Errorf("unasked it says %v", plain)
+	}
+	hint := a.Answer["id_token"]
+	told, a := tokens("claims", `{"id_token":{"name":{"essential":true}},"userinfo":{"email":null}}`)
+	info, err := r.provider.UserInfo(t.Context(), oauth2.StaticTokenSource(&oauth2.Token{AccessToken: a.Answer["access_token"]}))
+	if err != nil || told["name"] != "Demo User" || told["email"] != nil || info.Email != username+"@example.com" {
+		t.Errorf("%v: the ID token says %v, userinfo %+v", err, told, info)
+	}
+	if told, _ := tokens("acr_values", "0 "+class); told["acr"] != class {
+		t.Errorf("the acr is %v", told["acr"])
+	}
+	if told, _ := tokens("claims", `{"id_token":{"acr":{"essential":true,"value":"`+class+`"}}}`); told["acr"] != class {
+		t.Errorf("the essential acr is %v", told["acr"])
+	}
+	tokens("prompt", "none", "id_token_hint", hint)
+	_, a = tokens("resource", "https://orders.example.com/", "scope", "openid read:orders")
+	if scope := a.Answer["scope"]; scope != "openid read:orders" {
+		t.Errorf("the scope is %q", scope)
+	}
+	// OpenID Connect Core 1.0 §6.1: what the object says counts.
+	object := func(claims string) string {
+		part := base64.RawURLEncoding.EncodeToString
+		return part([]byte(`{"alg":"none"}`)) + "." + part([]byte(claims)) + "."
+	}
+	r.grants(t, "reads", "code", r.asks(b, r.ask("reads", "code", "state", "another", "request", object(`{"client_id":"reads","state":"`+readerState+`","response_mode":"form_post"}`))), "form_post")
+
+	for _, tt := range []struct {
+		what, client, code string
+		pairs              []string
+	}{
+		{"claims that are no object", "reads", "invalid_request", []string{"claims", `["name"]`}},
+		{"an acr that nobody has", "reads", "unmet_authentication_requirements", []string{"claims", `{"id_token":{"acr":{"essential":true,"value":"0"}}}`}},
+		{"another client's hint", "plain", "invalid_request", []string{"id_token_hint", hint}},
+		{"an API that is none", "reads", "invalid_target", []string{"resource", "https://nobody.example.com/"}},
+		{"an unknown scope", "reads", "invalid_scope", []string{"scope", "nonsense"}},
+		{"an object that is not for this client", "reads", "invalid_request_object", []string{"request", object(`{"client_id":"plain"}`)}},
+		{"an object of one who sends none", "plain", "request_not_supported", []string{"request", object(`{"client_id":"plain"}`)}},
+		{"an object elsewhere", "reads", "request_uri_not_supported", []string{"request_uri", "https://evil.example/"}},
+		{"registration", "reads", "registration_not_supported", []string{"registration", "{}"}},
+		{"max_age in words", "reads", "invalid_request", []string{"max_age", "an hour"}},
+		{"a prompt that is none of ours", "reads", "invalid_request", []string{"prompt", "create"}},
+	} {
+		r.refuses(t, tt.what, r.asks(b, r.ask(tt.client, "code", tt.pairs...)), "query", tt.code)
+	}
+
+	// A hint is typed for the person; what only says how a page should look shows it.
+	b.open(r.ask("reads", "code", "prompt", "login", "login_hint", "other", "display", "popup", "screen_hint", "login", "ui_locales", "de"))
+	typed := evaluate[string](b, `document.querySelector("[name=username]").value + " " + document.documentElement.lang`)
+	if !strings.HasPrefix(b.at(), r.issuer+"authorize") || typed != "other de" {
+		t.Errorf("at %s: %s", b.at(), typed)
+	}
 }
 
 // asked fails the test unless the consent page is shown, with these lines.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -155,6 +156,43 @@ func TestKey(t *testing.T) {
 		}
 		if code, _, errs := try(t, key(do)...); code != 1 || !strings.Contains(errs, "cannot sign") || a.states() != "retired Disabled, active, next Disabled" {
 			t.Errorf("%s to what is disabled: exit %d %s; %s", do, code, errs, a.states())
+		}
+	}
+}
+
+// The stack names the table, and an import writes down how long tokens may live.
+func TestKeyOfAStack(t *testing.T) {
+	a := newAccount(t)
+	server := httptest.NewServer(stacks(map[string]map[string]string{"kmint": {"ConfigTable": a.store.ConfigTable}, "another": {"Url": "x"}}))
+	t.Cleanup(server.Close)
+	t.Setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", server.URL)
+	for _, test := range []struct {
+		lifetime int
+		dry      bool
+		want     int64
+	}{{3600, true, 0}, {3600, false, 86400}, {3 * 86400, false, 3 * 86400}, {7200, false, 3 * 86400}} {
+		flags := a.flags("--seed", write(t, fmt.Sprintf(`{"apis": [{"identifier": "https://api.example.com/", "token_lifetime": %d}]}`, test.lifetime)))
+		if test.dry {
+			flags = append(flags, "--dry-run")
+		}
+		good(t, flags...)
+		if r, err := a.store.Registry(t.Context()); err != nil || r.LongestLifetime != test.want {
+			t.Errorf("%+v: %+v %v", test, r, err)
+		}
+	}
+	r, err := a.store.Registry(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := good(t, "key", "list", "--stack", "kmint"); !strings.Contains(out, "RS256  "+r.Keys[0].ID+"  active since ") {
+		t.Errorf("listed\n%s", out)
+	}
+	for stack, want := range map[string]string{
+		"another": "kmint: the stack another has no output ConfigTable; is it one of kmint's?\n",
+		"nowhere": "kmint: the stack nowhere cannot be read: ",
+	} {
+		if code, out, errs := try(t, "key", "list", "--stack", stack); code != 1 || out != "" || !strings.HasPrefix(errs, want) {
+			t.Errorf("%s: exit %d\n%s%s", stack, code, out, errs)
 		}
 	}
 }

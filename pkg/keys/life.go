@@ -105,18 +105,19 @@ func change(r store.Registry, do func(k *store.SigningKey)) store.Registry {
 	return r
 }
 
-func (l line) first(state string) *store.SigningKey {
-	if i := slices.IndexFunc(l, func(k store.SigningKey) bool { return k.State == state }); i >= 0 {
-		return &l[i]
-	}
-	return nil
-}
-
 // A line is the keys of one algorithm, each the successor of another.
 type line []store.SigningKey
 
 func lineOf(r store.Registry, algorithm string) line {
 	return slices.DeleteFunc(slices.Clone(r.Keys), func(k store.SigningKey) bool { return k.Algorithm != algorithm })
+}
+
+// first is the first key in a state, nil for none.
+func (l line) first(state string) *store.SigningKey {
+	if i := slices.IndexFunc(l, func(k store.SigningKey) bool { return k.State == state }); i >= 0 {
+		return &l[i]
+	}
+	return nil
 }
 
 // last is the key that was retired last.

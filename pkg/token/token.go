@@ -10,6 +10,7 @@ package token
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -168,6 +169,10 @@ func (i Issuer) Issue(ctx context.Context, a Authorization) (oauth.TokenResponse
 		})
 	}
 	if err := work.Wait(); err != nil {
+		// A nonce or a scope may be the reason, which the client has chosen.
+		if errors.Is(err, jwt.ErrTooLong) {
+			err = oauth.InvalidRequest.Errorf("The token would be longer than its algorithm can sign.").Because(err)
+		}
 		return oauth.TokenResponse{}, err
 	}
 	return a.response(accessToken, idToken, now), nil

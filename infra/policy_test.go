@@ -215,7 +215,7 @@ func TestTemplateRefuses(t *testing.T) {
 		"the key goes with the stack": {"  SigningKey:\n    Type: AWS::KMS::Key\n    DeletionPolicy: Retain", "  SigningKey:\n    Type: AWS::KMS::Key\n    DeletionPolicy: Delete", "SigningKey goes with the stack"},
 		"everybody signs":             {"PrincipalArn: [!GetAtt TokenRole.Arn, !GetAtt DeliverRole.Arn,", "PrincipalArn: [!GetAtt TokenRole.Arn, !GetAtt UserinfoRole.Arn,", "SigningKey lets others sign"},
 		"rotate lets others sign":     {"\",\", [!GetAtt TokenRole.Arn, !GetAtt DeliverRole.Arn,", "\",\", [!GetAtt TokenRole.Arn, !GetAtt UserinfoRole.Arn,", "RotateFunction's SIGNERS are not those of SigningKey"},
-		"rotate of another stack":     {"STACK: !Ref AWS::StackName", "STACK: kmint", "RotateFunction's STACK is not the stack's name"},
+		"functions of another stack":  {"STACK: !Ref AWS::StackName", "STACK: kmint", "the functions' STACK is not the stack's name"},
 		"the login page always signs": {"!If [AuthorizeMaySign, !GetAtt AuthorizeRole.Arn, !Ref \"AWS::NoValue\"]]}", "!GetAtt AuthorizeRole.Arn]}", "SigningKey lets others sign"},
 		"its role always signs":       {"        - !If\n          - AuthorizeMaySign\n          - PolicyName: sign", "        - !If\n          - HasIssuer\n          - PolicyName: sign", "AuthorizeRole has a policy under a condition"},
 		"it signs by default":         {"  AuthorizeSigns:\n    Type: String\n    Default: \"no\"", "  AuthorizeSigns:\n    Type: String\n    Default: \"yes\"", "the parameter AuthorizeSigns is not yes or no, by default no"},
@@ -309,8 +309,8 @@ func problems(templateText string) []string {
 	if !reflect.DeepEqual(at(rotate, "SIGNERS"), call{"Join", []any{",", signers()}}) {
 		report("RotateFunction's SIGNERS are not those of SigningKey")
 	}
-	if at(rotate, "STACK") != any(call{"Ref", "AWS::StackName"}) {
-		report("RotateFunction's STACK is not the stack's name")
+	if at(template["Globals"], "Function", "Environment", "Variables", "STACK") != any(call{"Ref", "AWS::StackName"}) || at(rotate, "STACK") != nil {
+		report("the functions' STACK is not the stack's name")
 	}
 	for _, output := range []string{"Issuer", "TokenEndpoint", "JwksUri", "ApiUrl", "ConfigTable", "UsersTable", "GrantsTable"} {
 		if at(template, "Outputs", output, "Value") == nil {

@@ -107,7 +107,7 @@ func newBench(ctx context.Context, dir string) (*bench, error) {
 		return nil, err
 	}
 	b.env = map[string]string{ //nolint:gosec // names of keys
-		"ISSUER": issuer, "LOG": "info", "CONFIG_TABLE": "config", "USERS_TABLE": "users", "GRANTS_TABLE": "grants",
+		"ISSUER": issuer, "LOG": "info", "STACK": "kmint", "CONFIG_TABLE": "config", "USERS_TABLE": "users", "GRANTS_TABLE": "grants",
 		"MAC_KEY": arns[kmstest.HMAC256], "SECRETS_KEY": arns[kmstest.Symmetric], "TOKEN_PATH": "/oauth/token",
 		"LOGOUT_QUEUE":              "https://sqs.us-east-1.amazonaws.com/123456789012/kmint-logout",
 		"GOMAXPROCS":                "1", // as when the bars were set

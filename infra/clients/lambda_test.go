@@ -55,7 +55,7 @@ func TestBootstraps(t *testing.T) {
 		t.Fatal(err)
 	}
 	issuer := "http://localhost:" + port + "/"
-	endpoints := map[string]string{"AWS_ENDPOINT_URL_DYNAMODB": local.URL, "AWS_ENDPOINT_URL_KMS": kms.URL}
+	endpoints := map[string]string{"STACK": "kmint", "AWS_ENDPOINT_URL_DYNAMODB": local.URL, "AWS_ENDPOINT_URL_KMS": kms.URL}
 
 	importer := func() string {
 		t.Helper()

@@ -110,6 +110,7 @@ func (r *rig) env(function string) map[string]string {
 	env := map[string]string{
 		"ISSUER":                    issuer,
 		"LOG":                       "info",
+		"STACK":                     "kmint",
 		"CONFIG_TABLE":              r.tables.Config,
 		"AWS_ENDPOINT_URL_DYNAMODB": r.db.URL,
 	}
@@ -131,7 +132,7 @@ func (r *rig) env(function string) map[string]string {
 		env["AWS_ENDPOINT_URL_KMS"] = r.kmsURL
 	case "rotate":
 		maps.Copy(env, map[string]string{
-			"STACK": "kmint", "SIGNERS": "arn:aws:iam::000000000000:role/kmint-TokenRole", "ROTATION_DAYS": "90", "PUBLISH_HOURS": "24",
+			"SIGNERS": "arn:aws:iam::000000000000:role/kmint-TokenRole", "ROTATION_DAYS": "90", "PUBLISH_HOURS": "24",
 			"AWS_ENDPOINT_URL_KMS": r.kmsURL,
 		})
 	case "discovery":

@@ -32,6 +32,9 @@ type Common struct {
 	Log string `env:"LOG" envDefault:"info"`
 	// ConfigTable names the table of clients, APIs, issuer and keys.
 	ConfigTable string `env:"CONFIG_TABLE,notEmpty"`
+	// Stack is the name of the stack: the dimension of the metrics, and what the tag
+	// kmint:stack of the stack's keys has.
+	Stack string `env:"STACK,notEmpty"`
 }
 
 // Token is the environment of the token function.
@@ -94,8 +97,6 @@ type Deliver struct {
 // Rotate is the environment of the rotate function.
 type Rotate struct {
 	Common
-	// Stack is the name that the tag kmint:stack of the stack's keys has.
-	Stack string `env:"STACK,notEmpty"`
 	// Signers are the ARNs of the roles that may sign.
 	Signers []string `env:"SIGNERS,notEmpty"`
 	// RotationDays is how long a key signs.

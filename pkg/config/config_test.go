@@ -13,7 +13,7 @@ import (
 
 // tables are what every environment of a function can hold.
 func tables(more ...string) env.Options {
-	set := map[string]string{"CONFIG_TABLE": "c", "USERS_TABLE": "u", "GRANTS_TABLE": "g", "MAC_KEY": "arn:m"}
+	set := map[string]string{"CONFIG_TABLE": "c", "USERS_TABLE": "u", "GRANTS_TABLE": "g", "MAC_KEY": "arn:m", "STACK": "s"}
 	for _, pair := range more {
 		name, value, _ := strings.Cut(pair, "=")
 		set[name] = value
@@ -26,7 +26,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Token{Common: Common{Log: "info", ConfigTable: "c"}, UsersTable: "u", GrantsTable: "g", MACKey: "arn:m", TokenPath: "/oauth/token"}
+	want := Token{Common: Common{Log: "info", ConfigTable: "c", Stack: "s"}, UsersTable: "u", GrantsTable: "g", MACKey: "arn:m", TokenPath: "/oauth/token"}
 	if token != want || !enabled(token.Common, slog.LevelInfo) || enabled(token.Common, slog.LevelDebug) {
 		t.Errorf("token = %+v", token)
 	}
@@ -80,7 +80,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, name := range []string{"ISSUER", "LOG ", "CONFIG_TABLE", "USERS_TABLE", "GRANTS_TABLE", "MAC_KEY", "LOGOUT_QUEUE"} {
+	for _, name := range []string{"ISSUER", "LOG ", "CONFIG_TABLE", "STACK", "USERS_TABLE", "GRANTS_TABLE", "MAC_KEY", "LOGOUT_QUEUE"} {
 		if n := strings.Count(err.Error(), name); n != 1 {
 			t.Errorf("%s is named %d times in:\n%v", name, n, err)
 		}

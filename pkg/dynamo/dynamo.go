@@ -45,6 +45,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go/logging"
 
+	"kmint/pkg/meter"
 	"kmint/pkg/store"
 )
 
@@ -114,8 +115,10 @@ func (s *Store) call(ctx context.Context, do func(ctx context.Context) error) (l
 			break
 		}
 		one, cancel := context.WithTimeout(ctx, s.timeout())
+		began := time.Now()
 		err = do(one)
 		cancel()
+		meter.Called(ctx, meter.DynamoDBTime, meter.DynamoDBThrottled, time.Since(began), err != nil && throttled(err))
 		switch {
 		case err == nil:
 			return lost, nil

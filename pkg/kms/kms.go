@@ -30,8 +30,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
 
 	"kmint/pkg/jwt"
+	"kmint/pkg/meter"
 )
 
 const (
@@ -52,6 +54,7 @@ func NewClient(cfg aws.Config) *kms.Client {
 	return kms.NewFromConfig(cfg, func(o *kms.Options) {
 		o.Logger = logging.Nop{} // a request has one log line
 		o.Retryer = retryer()
+		o.APIOptions = append(o.APIOptions, timed)
 		client, ours := cfg.HTTPClient.(*awshttp.BuildableClient)
 		if cfg.HTTPClient == nil {
 			client, ours = awshttp.NewBuildableClient(), true
@@ -63,6 +66,18 @@ func NewClient(cfg aws.Config) *kms.Client {
 				WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = maxIdle })
 		}
 	})
+}
+
+// timed notes how long each attempt takes.
+func timed(stack *middleware.Stack) error {
+	attempt := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		began := time.Now()
+		out, metadata, err := next.HandleFinalize(ctx, in)
+		throttled := err != nil && retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool()
+		meter.Called(ctx, meter.KMSTime, meter.KMSThrottled, time.Since(began), throttled)
+		return out, metadata, err
+	}
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("meter", attempt), "Retry", middleware.After) //nolint:wrapcheck // NewClient would fail at its first call
 }
 
 // retryer is the SDK's own, with fewer and quicker attempts: the caller waits.

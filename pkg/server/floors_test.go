@@ -24,7 +24,7 @@ import (
 //	               '---------'-----'------.-------'-------'--------'-----'-------'-----'
 //	floor 2                             store   fetch   trust     web   gateway    kms   localkey   sqs   verify
 //	                                      |                |       |                 |                 |
-//	floor 1                             oauth <------------'-------'       jwt <-----'        config   '-> oauth, jwt     words
+//	floor 1                             oauth <------------'-------'       jwt <-----'        config   '-> oauth, jwt     words   audit   meter
 //
 // verify has a door of its own: others' programs and infra/examples use it, and
 // nothing in the house does.
@@ -33,11 +33,13 @@ var floors = map[string]string{
 	"jwt":    "",
 	"config": "",
 	"words":  "",
+	"audit":  "",
+	"meter":  "",
 
 	"store":    "oauth",
-	"web":      "oauth words",
+	"web":      "oauth words audit meter",
 	"gateway":  "",
-	"kms":      "oauth jwt",
+	"kms":      "oauth jwt meter",
 	"sqs":      "",
 	"localkey": "oauth jwt",
 	"verify":   "oauth jwt",
@@ -54,19 +56,19 @@ var floors = map[string]string{
 	"token":      "oauth store jwt",
 	"keys":       "store jwt",
 	"seed":       "oauth store jwt",
-	"dynamo":     "oauth store",
+	"dynamo":     "oauth store meter",
 	"bolt":       "oauth store",
 
-	"grant":        "oauth store jwt web trust clientauth dpop policy login token once",
-	"authorize":    "oauth store jwt web words trust policy login session consent token",
-	"logout":       "oauth store jwt web words policy session token",
+	"grant":        "oauth store jwt web audit trust clientauth dpop policy login token once",
+	"authorize":    "oauth store jwt web audit words trust policy login session consent token",
+	"logout":       "oauth store jwt web audit words policy session token",
 	"checksession": "session",
 	"userinfo":     "oauth store jwt web dpop policy token once",
 	"discovery":    "oauth store jwt web words token",
-	"revoke":       "oauth store jwt web clientauth token once",
-	"introspect":   "oauth store jwt web clientauth policy token once",
+	"revoke":       "oauth store jwt web audit clientauth token once",
+	"introspect":   "oauth store jwt web audit clientauth policy token once",
 
-	"server": "oauth store jwt web words fetch trust clientauth dpop policy login session consent token keys grant authorize logout checksession userinfo discovery revoke introspect",
+	"server": "oauth store jwt web audit meter words fetch trust clientauth dpop policy login session consent token keys grant authorize logout checksession userinfo discovery revoke introspect",
 }
 
 // Packages of tests stand beside what they test.

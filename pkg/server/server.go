@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"kmint/pkg/oauth"
@@ -39,7 +40,7 @@ func (n named) Issuer(ctx context.Context) (string, error) {
 func newEdge(issuer string, now func() time.Time, log *slog.Logger) web.Edge {
 	u, err := url.Parse(issuer)
 	local := err == nil && oauth.IsLoopback(u.Hostname())
-	return web.Edge{Log: log, Now: now, Secure: !strings.HasPrefix(issuer, "http:") && !local}
+	return web.Edge{Log: log, Now: now, Secure: !strings.HasPrefix(issuer, "http:") && !local, Warm: &atomic.Bool{}}
 }
 
 // branded lets the pages look as the settings say.

@@ -3,9 +3,13 @@
 package web
 
 import (
+	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
+
+	"kmint/pkg/audit"
 )
 
 // Preflight answers an OPTIONS request for any origin: it carries no
@@ -47,6 +51,8 @@ func AllowOrigin(w http.ResponseWriter, origin string, webOrigins []string) {
 	if origin != "" && slices.Contains(webOrigins, origin) {
 		header.Set("Access-Control-Allow-Origin", origin)
 		header.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After, DPoP-Nonce")
+	} else if out, ok := w.(*recorder); ok && origin != "" {
+		out.event.trail.Add(audit.CORSRefused, slog.String("origin", fmt.Sprintf("%.256s", origin)))
 	}
 }
 

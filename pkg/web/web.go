@@ -1,8 +1,8 @@
 // Package web answers: how does a handler's result leave the house?
 //
 // A handler returns an error; the edge writes it, once, as JSON or as a page,
-// logs one line for the request, and sets the headers that every answer needs.
-// The caller reads the code and the public words; the log reads the cause. What
+// logs one line for the request, which holds its metrics too, and one before it for
+// each audit event, and sets the headers that every answer needs. The caller reads the code and the public words; the log reads the cause. What
 // is no OAuth error leaves as server_error without a word, and a panic leaves
 // the same way.
 package web
@@ -14,15 +14,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
+	"kmint/pkg/audit"
+	"kmint/pkg/meter"
 	"kmint/pkg/oauth"
 	"kmint/pkg/words"
 )
@@ -41,6 +46,8 @@ type Edge struct {
 	// Brand says how pages look, and is asked when there is one; nil for our own way.
 	// An error is logged, and the page looks our own way.
 	Brand func(context.Context) (Brand, error)
+	// Warm is set by the first request, which is counted as a cold start; nil for never.
+	Warm *atomic.Bool
 }
 
 // JSON runs a handler whose errors are the JSON of RFC 6749 §5.2.
@@ -55,7 +62,7 @@ func (e Edge) run(h Handler, writeError func(http.ResponseWriter, *http.Request,
 		began := e.Now()
 		// The Lambda adapter splits a list at its commas.
 		ev := &event{accepted: strings.Join(r.Header.Values("Accept-Language"), ","), query: r.URL}
-		r = r.WithContext(context.WithValue(r.Context(), eventKey{}, ev))
+		r = r.WithContext(meter.With(audit.With(context.WithValue(r.Context(), eventKey{}, ev), &ev.trail), &ev.meter))
 		if e.Brand != nil {
 			ev.brand = func() (Brand, error) { return e.Brand(r.Context()) }
 		}
@@ -98,30 +105,99 @@ func guard(h Handler, w http.ResponseWriter, r *http.Request) (err error) {
 }
 
 func (e Edge) log(r *http.Request, ev *event, status int, failure *oauth.Error, took time.Duration) {
-	level := slog.LevelInfo
-	attrs := []slog.Attr{
-		slog.String("method", r.Method),
-		slog.String("path", r.URL.Path),
-		slog.Int("status", status),
-		slog.Float64("ms", float64(took.Microseconds())/1000),
-	}
-	if lc, ok := lambdacontext.FromContext(r.Context()); ok {
-		attrs = append(attrs, slog.String("request_id", lc.AwsRequestID))
-	}
-	attrs = append(attrs, ev.take()...)
+	ctx, level := r.Context(), slog.LevelInfo
+	same := correlated(ctx)
+	told := ev.take()
+	var why []slog.Attr
 	if failure != nil {
 		level = slog.LevelWarn
 		if failure.Status() >= http.StatusInternalServerError {
 			level = slog.LevelError
 		}
-		attrs = append(attrs, slog.String("error", string(failure.Code)), slog.String("reason", failure.Reason()))
+		why = []slog.Attr{slog.String("error", string(failure.Code)), slog.String("reason", failure.Reason())}
 	}
-	e.Log.LogAttrs(r.Context(), level, "request", attrs...)
+	records, notes := ev.trail.Take()
+	for _, record := range records {
+		e.audit(r, ev, record, slices.Concat(same, theirs(told), notes), why)
+	}
+	if e.Warm != nil && !e.Warm.Swap(true) {
+		ev.meter.Add(meter.ColdStart, 1)
+	}
+	e.Log.LogAttrs(ctx, level, "request", slices.Concat([]slog.Attr{
+		slog.String("method", r.Method),
+		slog.String("path", r.URL.Path),
+		slog.Int("status", status),
+		slog.Float64("ms", float64(took.Microseconds())/1000),
+	}, same, told, why, ev.meter.Attrs(ctx, e.Now()))...)
+}
+
+// audit counts and prints what has happened. Failures are warnings, so that they are
+// told where less is logged.
+func (e Edge) audit(r *http.Request, ev *event, record audit.Record, whose, why []slog.Attr) {
+	kind := audit.Kinds()[record.Event]
+	for _, metric := range kind.Metrics {
+		ev.meter.Add(meter.Metric(metric), 1)
+	}
+	level := slog.LevelInfo
+	if kind.Failure {
+		level, whose = slog.LevelWarn, slices.Concat(whose, why)
+	}
+	line := []slog.Attr{
+		slog.String("event", string(record.Event)), slog.String("auth0", kind.Auth0), slog.String("ip", sourceIP(r)),
+	}
+	for _, a := range slices.Concat(whose, record.Attrs) {
+		// What is said later holds.
+		if i := slices.IndexFunc(line, func(b slog.Attr) bool { return b.Key == a.Key }); i >= 0 {
+			line[i] = a
+		} else {
+			line = append(line, a)
+		}
+	}
+	e.Log.LogAttrs(r.Context(), level, "audit", line...)
+}
+
+// theirs are the attributes of a request that its audit events have too.
+func theirs(told []slog.Attr) (some []slog.Attr) {
+	for _, a := range told {
+		if slices.Contains([]string{"client_id", "sub", "grant", "grant_type", "login"}, a.Key) {
+			some = append(some, a)
+		}
+	}
+	return some
+}
+
+// correlated are what the lines of a request are found by: the id that Lambda gives
+// each invocation, and that of the trace that it belongs to, which Lambda says and not
+// the caller.
+func correlated(ctx context.Context) (attrs []slog.Attr) {
+	if lc, ok := lambdacontext.FromContext(ctx); ok {
+		attrs = append(attrs, slog.String("request_id", lc.AwsRequestID))
+	}
+	trace, _ := ctx.Value("x-amzn-trace-id").(string) // package lambda puts it there
+	for part := range strings.SplitSeq(trace, ";") {
+		if root, ok := strings.CutPrefix(part, "Root="); ok {
+			attrs = append(attrs, slog.String("trace_id", root))
+		}
+	}
+	return attrs
+}
+
+// sourceIP is who has connected to API Gateway (requestContext.http.sourceIp, which the
+// adapter puts there): the one address that no caller can choose, and X-Forwarded-For
+// is not looked at. Behind a CDN it is the CDN's.
+func sourceIP(r *http.Request) string {
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		return host
+	}
+	return r.RemoteAddr
 }
 
 // An event gathers what the request's one log line says, and which language its page is
 // to be in.
 type event struct {
+	trail audit.Trail
+	meter meter.Meter
+
 	mu    sync.Mutex
 	attrs []slog.Attr
 	// accepted is the Accept-Language header, query the URL of the request, preferred

@@ -272,6 +272,8 @@ var budgets = map[string]cost{
 	"userinfo/claims":                   {trips: 1, reads: 3},
 	"authorize/claims_somebody_else":    {trips: 1, reads: 2},
 	"authorize/claims_no_object":        {},
+	"authorize/acr_values":              {trips: 3, reads: 2, writes: 1, signs: 1},
+	"authorize/acr_of_nobody":           {},
 	"authorize/login_hint":              {},
 	"authorize/id_token_hint":           {trips: 2, reads: 2, writes: 1},
 	"authorize/id_token_hint_of_others": {},

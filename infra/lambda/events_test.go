@@ -241,6 +241,8 @@ var script = [][2]string{
 	{"userinfo/claims"},
 	{"authorize/claims_somebody_else"},
 	{"authorize/claims_no_object"},
+	{"authorize/acr_values", "acr"},
+	{"authorize/acr_of_nobody"},
 	{"authorize/login_hint", "login_hint"},
 	{"authorize/id_token_hint", "id_token_hint"},
 	{"authorize/id_token_hint_of_others"},
@@ -337,8 +339,30 @@ func TestEvents(t *testing.T) {
 		}
 		return payload, id, lines
 	})
+	t.Run("no front channel", r.signsNotHere)
 	if os.Getenv(rewrite) == "write" {
 		t.Fatal("golden files are written; read them, and run this again without " + rewrite)
+	}
+}
+
+// signsNotHere: without AuthorizeSigns, which is the template's default, no response type
+// that needs a signature is to be had, and the others are.
+func (r *rig) signsNotHere(t *testing.T) {
+	env := r.env("authorize")
+	env["AUTHORIZE_SIGNS"] = "false"
+	e, err := Start(t.Context(), Function{Name: "kmint-authorize", Bootstrap: buildFunction(t, "authorize"), Env: env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	for name, want := range map[string]string{
+		"authorize/type_code_token": "error=unsupported_response_type", "authorize/type_id_token_token": "error=unsupported_response_type",
+		"authorize/no_session": "error=login_required",
+	} {
+		payload, _, err := e.Invoke(t.Context(), readEvent(t, name))
+		if err != nil || !strings.Contains(string(payload), want) {
+			t.Errorf("%s: %v: %s", name, err, payload)
+		}
 	}
 }
 

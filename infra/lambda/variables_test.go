@@ -211,7 +211,7 @@ func refreshToken(_ string, value any, s sight) error {
 
 // codeless are the grants that come of no code.
 var codeless = []string{
-	"password", "realm", "person", "onward", "implicit", "front_token", "front_tokens", "claims", "max_age", "leaving",
+	"password", "realm", "person", "onward", "implicit", "front_token", "front_tokens", "claims", "acr", "max_age", "leaving",
 }
 
 // grantID: a grant goes by the digest of its code, if there was one.

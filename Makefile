@@ -15,6 +15,7 @@ TOKEN_FUZZTIME ?= 60s
 SOAK ?= 20
 SOAK_CHECKS ?= 50000
 SOAK_FUZZTIME ?= 10m
+SOAK_LOAD ?= 5m
 
 # Tools, in the versions that are known to work.
 GOLANGCI_LINT = .tmp/bin/golangci-lint-v2.15.0
@@ -37,10 +38,12 @@ help:
 	@echo 'make test        all tests'
 	@echo 'make check       gofmt, vet, golangci-lint, the race detector'
 	@echo 'make fuzz        each fuzz target for FUZZTIME (20s), the whole token function for 60s'
-	@echo 'make faults      every fault at every call of AWS of every kind of request'
+	@echo 'make faults      every fault at every call of AWS of every kind of request; clients at'
+	@echo '                 work while processes are killed and backends stand still'
 	@echo 'make bench       what the functions cost, beside the bars'
 	@echo 'make soak        the tests with races in them, SOAK (20) times; SOAK_CHECKS (50000)'
-	@echo '                 random histories; the token function fuzzed for SOAK_FUZZTIME (10m)'
+	@echo '                 random histories; the token function fuzzed for SOAK_FUZZTIME (10m);'
+	@echo '                 clients at work for SOAK_LOAD (5m)'
 	@echo 'make vuln        known vulnerabilities in what we depend on'
 	@echo 'make build       the Lambda functions, GOARCH=arm64 or amd64'
 	@echo 'make sam-check   the SAM templates: validate, lint, build'
@@ -93,10 +96,11 @@ fuzz:
 		done; \
 	done
 
-# go test ./... runs a sample of these cells.
+# And clients at work while processes are killed and backends stand still. go test ./...
+# runs a sample of both.
 .PHONY: faults
 faults:
-	FAULTS=all go test -count=1 -v -timeout 20m -run '^TestMatrix$$' ./infra/faults
+	FAULTS=all LOAD=20s go test -count=1 -v -timeout 20m -run '^Test(Matrix|Load)' ./infra/faults
 
 # For the machine that it runs on.
 .PHONY: bench
@@ -111,6 +115,7 @@ soak:
 	go test -race -count $(SOAK) -timeout 1h -run 'Race|Store|Contract' ./pkg/...
 	go test ./infra/property -run '^TestPromises$$' -timeout 0 -rapid.checks $(SOAK_CHECKS)
 	go test ./pkg/keys -run '^TestRotationHoldsItsPromises$$' -timeout 0 -rapid.checks $(SOAK_CHECKS)
+	LOAD=$(SOAK_LOAD) go test -count=1 -v -timeout 0 -run '^TestLoad' ./infra/faults
 	$(FUZZ) -timeout 0 -fuzz '^FuzzToken$$' -fuzztime $(SOAK_FUZZTIME) ./infra/property
 
 .PHONY: vuln

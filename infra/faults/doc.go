@@ -14,5 +14,9 @@
 // came after a code was spent, or a refresh token without leeway, the second request is
 // a replay and nothing else can be told: those cells are counted apart.
 //
+// Beside that, clients are at work for a while, at the built functions and at `make run`,
+// and hold what they were given against the table at the end: processes are killed, all
+// of them at once too, and backends stand still for five seconds.
+//
 // That the matrix finds what it is for is shown by defects planted before the store.
 package faults

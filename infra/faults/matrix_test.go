@@ -84,7 +84,7 @@ func (r *rig) run(c cell, plants ...plant) (verdict, []callID, error) {
 	defer w.close()
 	process := r.start(w, plants...)
 	q := a.make()
-	ctx, cancel := context.WithTimeout(context.Background(), lambda)
+	ctx, cancel := context.WithTimeout(context.Background(), functionTimeout)
 	defer cancel()
 	w.die = cancel
 	first := process.send(ctx, q)
@@ -141,7 +141,7 @@ func (r *rig) answered(c cell, a attempt, q request, process *process, got answe
 		if c.at.fault.kind == pause {
 			time.Sleep(time.Second)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), lambda)
+		ctx, cancel := context.WithTimeout(context.Background(), functionTimeout)
 		got = process.send(ctx, q)
 		cancel()
 	}

@@ -42,9 +42,9 @@ const (
 	reports  = "https://reports.example.com/"
 	callback = "https://app.example.com/cb"
 	password = "correct horse battery"
-	// lambda is the Timeout of the functions in template.yaml, in which all has to be
+	// functionTimeout is the Timeout of the functions in template.yaml, in which all has to be
 	// done.
-	lambda = 10 * time.Second
+	functionTimeout = 10 * time.Second
 	// bounded is what an answer may take.
 	bounded = 9800 * time.Millisecond
 )
@@ -272,7 +272,7 @@ func (r *rig) start(w *wire, plants ...plant) *process {
 		if w == nil {
 			config.HTTPClient = forwarder
 		} else {
-			config.BaseEndpoint = &w.server.URL
+			config.BaseEndpoint = &w.url
 		}
 		return config
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go/logging"
@@ -21,6 +22,8 @@ const (
 	// timeout bounds one attempt, attempts one call.
 	timeout  = time.Second
 	attempts = 2
+	// pause is the longest before the second attempt.
+	pause = 100 * time.Millisecond
 	// most is how many messages one call may bring.
 	most = 10
 )
@@ -35,7 +38,14 @@ type Queue struct {
 func NewClient(cfg aws.Config) *sqs.Client {
 	return sqs.NewFromConfig(cfg, func(o *sqs.Options) {
 		o.Logger = logging.Nop{} // a request has one log line
-		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = attempts, 100*time.Millisecond })
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = attempts, pause })
+		client, ours := cfg.HTTPClient.(*awshttp.BuildableClient)
+		if cfg.HTTPClient == nil {
+			client, ours = awshttp.NewBuildableClient(), true
+		}
+		if ours { // another kind stays as cfg brings it
+			o.HTTPClient = client.WithTimeout(timeout)
+		}
 	})
 }
 
@@ -50,7 +60,7 @@ func (q Queue) Send(ctx context.Context, messages []string) error {
 }
 
 func (q Queue) send(ctx context.Context, batch []string) error {
-	ctx, cancel := context.WithTimeout(ctx, attempts*timeout)
+	ctx, cancel := context.WithTimeout(ctx, attempts*timeout+pause)
 	defer cancel()
 	in := &sqs.SendMessageBatchInput{QueueUrl: &q.URL}
 	for i, message := range batch {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -113,6 +114,29 @@ func TestSendRefused(t *testing.T) {
 			})
 			if err := q.Send(t.Context(), []string{"a", "b"}); err == nil || calls.Load() != tt.calls {
 				t.Errorf("%v after %d calls", err, calls.Load())
+			}
+		})
+	}
+}
+
+// A call that hangs is made again, and one that hangs again is given up.
+func TestSendHung(t *testing.T) {
+	for name, hung := range map[string]int64{"once": 1, "always": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var calls atomic.Int64
+			q := queueOf(t, func(w http.ResponseWriter, r *http.Request) {
+				ids, _ := read(t, r)
+				if calls.Add(1) <= hung {
+					<-r.Context().Done()
+					return
+				}
+				succeed(w, ids, nil)
+			})
+			began := time.Now()
+			err := q.Send(t.Context(), []string{"a"})
+			if (err == nil) != (hung == 1) || calls.Load() != 2 || time.Since(began) > 3*time.Second {
+				t.Errorf("%v after %d calls and %s", err, calls.Load(), time.Since(began))
 			}
 		})
 	}

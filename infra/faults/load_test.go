@@ -80,9 +80,8 @@ func (l *load) fail(format string, args ...any) {
 // longest is how long a client goes on asking.
 const longest = 90 * time.Second
 
-// ask sends what fresh makes, and the very same again where the answer says so. silent
-// says that no answer came, to the last or to one before: then the request is made
-// anew, as long as again says that this makes sense.
+// ask sends what fresh makes, and the very same again where the answer asks for that.
+// Where none comes the request is made anew; silent says that this happened.
 func (l *load) ask(fresh func() request) (a answer, silent bool) {
 	q, made := fresh(), time.Now()
 	for end := time.Now().Add(longest); time.Now().Before(end); {

@@ -10,7 +10,7 @@ import (
 // writes it, and beside it the session where it learns of a client. The consent is read
 // beside session and person. Nothing is signed.
 func TestSessionToCode(t *testing.T) {
-	held := 0
+	budgets, held := Budgets(), 0
 	for _, step := range script {
 		name := step[0]
 		if !strings.HasPrefix(name, "authorize/") {
@@ -27,7 +27,7 @@ func TestSessionToCode(t *testing.T) {
 			continue
 		}
 		held++
-		if c := budgets[name]; c.trips != 2 || c.reads > 3 || c.reads == 3 && !strings.Contains(event, "demo-partner") || c.writes > 2 || c.signs > 0 {
+		if c := budgets[name]; c.Trips != 2 || c.Reads > 3 || c.Reads == 3 && !strings.Contains(event, "demo-partner") || c.Writes > 2 || c.Signs > 0 {
 			t.Errorf("%s costs %+v", name, c)
 		}
 	}

@@ -14,7 +14,11 @@ package audit
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
 )
 
 // An Event is the name of what happened. The names are never changed: others' filters
@@ -69,6 +73,9 @@ const (
 	ConsentGiven     = Event("consent_given")
 	ConsentDenied    = Event("consent_denied")
 	ConsentWithdrawn = Event("consent_withdrawn")
+
+	// FormRefused is a form that was not shown in this browser, or too long ago.
+	FormRefused = Event("form_refused")
 
 	Logout       = Event("logout")
 	LogoutFailed = Event("logout_failed")
@@ -144,6 +151,8 @@ var kinds = map[Event]Kind{
 	ConsentDenied:    {Failure: true},
 	ConsentWithdrawn: {},
 
+	FormRefused: {Failure: true},
+
 	Logout:       {Auth0: "slo"},
 	LogoutFailed: {Auth0: "flo", Failure: true},
 	SessionEnded: {},
@@ -162,6 +171,15 @@ var kinds = map[Event]Kind{
 	KeyDeletionScheduled: {Auth0: "kms_key_management_success"},
 	KeyRotationFailed:    {Auth0: "kms_key_management_failure", Failure: true},
 }
+
+// The codes of Auth0 for a LoginFailed of which more is known, and for what happens at
+// the authorization endpoint by prompt=none.
+const (
+	UnknownName   = "fu"
+	WrongPassword = "fp"
+	SilentOK      = "ssa"
+	SilentFailed  = "fsa"
+)
 
 // A Record is one event that has happened.
 type Record struct {
@@ -214,4 +232,44 @@ func (t *Trail) Take() ([]Record, []slog.Attr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.records, t.notes
+}
+
+// Message is that of each line: what a subscription filter looks for.
+const Message = "audit"
+
+// Print prints one event: its name and Auth0's code, what it is found by, whose it is,
+// why it failed if it did, and what was recorded with it. Of two attributes of one name
+// the later holds. Failures are warnings, so that they are told where less is logged.
+func Print(ctx context.Context, log *slog.Logger, r Record, whose, why []slog.Attr) {
+	kind := kinds[r.Event]
+	level := slog.LevelInfo
+	if kind.Failure {
+		level = slog.LevelWarn
+		whose = slices.Concat(whose, why)
+	}
+	line := []slog.Attr{slog.String("event", string(r.Event)), slog.String("auth0", kind.Auth0)}
+	for _, a := range slices.Concat(Correlated(ctx), whose, r.Attrs) {
+		if i := slices.IndexFunc(line, func(b slog.Attr) bool { return b.Key == a.Key }); i >= 0 {
+			line[i] = a
+		} else if a.Value.String() != "" {
+			line = append(line, a)
+		}
+	}
+	log.LogAttrs(ctx, level, Message, line...)
+}
+
+// Correlated are what the lines of a request are found by: the id that Lambda gives each
+// invocation, and that of the trace that it belongs to, which Lambda says and not the
+// caller. None outside of Lambda.
+func Correlated(ctx context.Context) (attrs []slog.Attr) {
+	if lc, ok := lambdacontext.FromContext(ctx); ok {
+		attrs = append(attrs, slog.String("request_id", lc.AwsRequestID))
+	}
+	trace, _ := ctx.Value("x-amzn-trace-id").(string) // package lambda puts it there
+	for part := range strings.SplitSeq(trace, ";") {
+		if root, ok := strings.CutPrefix(part, "Root="); ok {
+			attrs = append(attrs, slog.String("trace_id", root))
+		}
+	}
+	return attrs
 }

@@ -6,10 +6,12 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/consent"
 	"kmint/pkg/oauth"
 	"kmint/pkg/session"
@@ -60,7 +62,11 @@ func (e Endpoint) consented(ctx context.Context, t target, a ask, p person, f *f
 	case f.answers() && f.shown != a.shown(p):
 		return &consentNeeded{changed}
 	case f.answers():
-		return e.Consents.Allow(ctx, p.user.Subject, t.client.ID, p.allowed, a.wanted)
+		err := e.Consents.Allow(ctx, p.user.Subject, t.client.ID, p.allowed, a.wanted)
+		if err == nil {
+			audit.Happened(ctx, audit.ConsentGiven, slog.String("sub", p.user.Subject), slog.String("sid", p.session.ID))
+		}
+		return err
 	case consent.Given(p.allowed, a.wanted) && !a.reconsent:
 		return nil
 	case a.silent:

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/consent"
 	"kmint/pkg/oauth"
 	"kmint/pkg/policy"
@@ -99,6 +100,7 @@ func (e Endpoint) ServeConsents(w http.ResponseWriter, r *http.Request) error {
 		return busy(err)
 	}
 	web.Annotate(ctx, slog.String("client_id", clientID))
+	audit.Happened(ctx, audit.ConsentWithdrawn, slog.String("sid", p.session.ID))
 	w.Header().Set("Location", consentsIn(oauth.Endpoint(issuer, ConsentsPath), request.Get(uiLocales)))
 	w.WriteHeader(http.StatusSeeOther)
 	return nil

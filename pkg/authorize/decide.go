@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/login"
 	"kmint/pkg/oauth"
 	"kmint/pkg/policy"
@@ -55,6 +56,7 @@ func (n *loginNeeded) reason() error {
 // what the client is to be told.
 func (e Endpoint) decide(ctx context.Context, t target, a ask, b browser, filled *form) (person, error) {
 	if filled.answers() && filled.consent != allow {
+		audit.Happened(ctx, audit.ConsentDenied)
 		return person{}, oauth.AccessDenied.Errorf("The person did not allow it.")
 	}
 	p, err := e.identify(ctx, t, a, b, filled)
@@ -172,11 +174,13 @@ func (e Endpoint) logIn(ctx context.Context, a ask, b browser, f *form) (person,
 	case err != nil:
 		return person{}, err
 	case u.Ended(e.Now()):
+		audit.Happened(ctx, audit.LoginFailed, slog.String("sub", u.Subject))
 		return person{}, &loginNeeded{http.StatusForbidden, blocked, f.username, errors.New("the user " + u.Subject + " is blocked")}
 	case !a.means(u):
 		return person{}, oauth.LoginRequired.Errorf("Somebody else has logged in than the request names.")
 	}
 	s, handle := e.Sessions.New(u.Subject)
 	s.Device = b.device
+	audit.Happened(ctx, audit.LoginSucceeded, slog.String("sub", u.Subject), slog.String("sid", s.ID))
 	return person{user: u, session: s, handle: handle, old: b.session}, nil
 }

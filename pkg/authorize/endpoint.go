@@ -30,12 +30,14 @@
 package authorize
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/consent"
 	"kmint/pkg/jwt"
 	"kmint/pkg/login"
@@ -71,6 +73,8 @@ type Endpoint struct {
 // could send to the client it has sent when it returns it: it is for the log.
 func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
+	became := outcome{event: audit.AuthorizeFailed} // until it is known, and after a panic
+	defer func() { became.record(ctx) }()
 	request, err := oauth.ReadRequest(r)
 	if err != nil {
 		return err
@@ -82,6 +86,7 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	b := readBrowser(r, issuer)
 	request, filled, err := e.step(ctx, request, b)
 	if errors.Is(err, session.ErrSeal) {
+		became.page() // whose form was refused
 		return busy(e.showAgain(ctx, w, issuer, request, b, err))
 	}
 	if err != nil {
@@ -93,6 +98,7 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	t.seen = b.state
 	a, err := e.validate(ctx, t, request)
+	became.silent = a.silent
 	if err != nil {
 		return t.refuse(w, busy(err))
 	}
@@ -100,6 +106,7 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	if needed := (*loginNeeded)(nil); errors.As(err, &needed) {
 		err = e.showLogin(ctx, w, t, request, b, needed)
 		if err == nil {
+			became.page()
 			return needed.reason()
 		}
 	}
@@ -107,6 +114,7 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 		web.Annotate(ctx, slog.String("sub", p.user.Subject))
 		err = e.showConsent(ctx, w, t, a, request, b, p, needed)
 		if err == nil {
+			became.page()
 			return needed.reason()
 		}
 	}
@@ -118,8 +126,30 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return t.refuse(w, busy(err))
 	}
+	became.event = audit.Authorized
+	audit.Note(ctx, slog.String("sid", p.session.ID))
 	t.seen = b.keepSession(w, t, p)
 	return t.send(w, answer)
+}
+
+// An outcome is what a request became, for those who ask later.
+type outcome struct {
+	event  audit.Event
+	silent bool
+}
+
+// page says that a page goes on with it: nothing has been decided.
+func (o *outcome) page() { o.event = "" }
+
+func (o *outcome) record(ctx context.Context) {
+	codes := map[audit.Event]string{audit.Authorized: audit.SilentOK, audit.AuthorizeFailed: audit.SilentFailed}
+	switch {
+	case o.event == "":
+	case o.silent:
+		audit.Happened(ctx, o.event, slog.String("auth0", codes[o.event]))
+	default:
+		audit.Happened(ctx, o.event)
+	}
 }
 
 // busy maps load to the answer that asks to come again.

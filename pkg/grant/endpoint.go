@@ -25,6 +25,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/clientauth"
 	"kmint/pkg/dpop"
 	"kmint/pkg/jwt"
@@ -96,16 +97,17 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 
 // serve returns the error profile beside the answer: which one it is depends on
 // the client.
-func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (oauth.TokenResponse, string, error) {
+func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (response oauth.TokenResponse, profile string, err error) {
 	ctx := r.Context()
 	web.AllowOrigin(w, "", nil) // the answer varies by origin even before a client is known
 	request, unread := oauth.ReadRequest(r)
+	defer func() { became(ctx, request.Get("grant_type"), response != oauth.TokenResponse{}, err) }()
 	settings, err := e.Settings.Settings(ctx)
 	if err != nil {
 		return oauth.TokenResponse{}, "", err
 	}
 	claim, unknown := e.Clients.Identify(ctx, request)
-	profile := cmp.Or(claim.Client.ErrorProfile, settings.ErrorProfile)
+	profile = cmp.Or(claim.Client.ErrorProfile, settings.ErrorProfile)
 	if unknown == nil {
 		// A refusal too, even of a request at fault in another parameter, may be read
 		// by the scripts of the client that it is for.
@@ -115,7 +117,7 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request) (oauth.TokenResp
 	if err := cmp.Or(unread, unknown); err != nil {
 		return oauth.TokenResponse{}, profile, err
 	}
-	response, err := e.answer(ctx, w, claim, settings, request)
+	response, err = e.answer(ctx, w, claim, settings, request)
 	return response, profile, err
 }
 
@@ -160,6 +162,9 @@ func (e Endpoint) walk(ctx context.Context, grant Grant, r Request, uses *once.B
 	}
 	a := &result.Authorization
 	web.Annotate(ctx, slog.String("sub", a.Subject))
+	if a.Person != nil && a.Person.SessionID != "" {
+		audit.Note(ctx, slog.String("sid", a.Person.SessionID))
+	}
 	a.Key, a.GrantType, a.IDTokenAlgorithm = r.Key, r.Get("grant_type"), r.Client.IDTokenAlgorithm
 	return e.issue(ctx, r, result, uses)
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"time"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/login"
 	"kmint/pkg/oauth"
 	"kmint/pkg/policy"
@@ -101,8 +102,10 @@ func (g Password) person(ctx context.Context, r Request) (store.User, error) {
 	case err != nil:
 		return store.User{}, err
 	case user.Ended(g.Now()):
+		audit.Happened(ctx, audit.LoginFailed, slog.String("sub", user.Subject))
 		return store.User{}, oauth.InvalidGrant.Errorf("The user is blocked.").Named(oauth.CaseBlocked).Because(errors.New("the user " + user.Subject + " is blocked"))
 	default:
+		audit.Happened(ctx, audit.LoginSucceeded, slog.String("sub", user.Subject))
 		return user, nil
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/clientauth"
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
@@ -74,6 +75,9 @@ func inactive(cause string) error { return errors.Join(errInactive, errors.New(c
 func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	response, profile, err := e.serve(r)
 	if err != nil {
+		if oauth.AsError(err).Code == oauth.InvalidClient {
+			audit.Happened(r.Context(), audit.ClientAuthFailed)
+		}
 		return oauth.InProfile(web.Busy(err, store.ErrBusy, jwt.ErrBusy), profile)
 	}
 	return web.JSON(w, http.StatusOK, response)

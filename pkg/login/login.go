@@ -10,8 +10,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 )
@@ -48,6 +50,9 @@ func (a Authenticator) Authenticate(ctx context.Context, typed, password string)
 	name := store.LoginName(typed)
 	digest := oauth.DigestOf(name)
 	if err := a.Attempts.BeginAttempt(ctx, digest, a.Now()); err != nil {
+		if errors.Is(err, store.ErrLocked) {
+			audit.Happened(ctx, audit.LoginLocked)
+		}
 		return store.User{}, fmt.Errorf("login: %w", err)
 	}
 	user, refusal, err := a.find(ctx, name)
@@ -63,8 +68,10 @@ func (a Authenticator) Authenticate(ctx context.Context, typed, password string)
 	case err != nil:
 		return store.User{}, fmt.Errorf("login: %s: %w", user.Subject, err)
 	case refusal != "":
+		audit.Happened(ctx, audit.LoginFailed, slog.String("auth0", audit.UnknownName))
 		return store.User{}, fmt.Errorf("%w: %s", ErrRefused, refusal)
 	case !match:
+		audit.Happened(ctx, audit.LoginFailed, slog.String("auth0", audit.WrongPassword), slog.String("sub", user.Subject))
 		return store.User{}, fmt.Errorf("%w: wrong password of %s", ErrRefused, user.Subject)
 	}
 	if err := a.Attempts.ClearAttempts(ctx, digest); err != nil {

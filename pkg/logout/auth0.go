@@ -20,6 +20,10 @@ import (
 // the browser says that it comes from; where it says nothing of the kind, the page
 // asks.
 func (e Endpoint) ServeAuth0(w http.ResponseWriter, r *http.Request) error {
+	return noted(r.Context(), e.answerAuth0(w, r))
+}
+
+func (e Endpoint) answerAuth0(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	request, err := oauth.ReadRequest(r)
 	if err != nil {

@@ -7,12 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
@@ -130,5 +132,6 @@ func (d Deliverer) Deliver(ctx context.Context, message string) (clientID string
 	case status != http.StatusOK && status != http.StatusNoContent:
 		return n.ClientID, fmt.Errorf("logout: %s answers %d", n.ClientID, status)
 	}
+	audit.Happened(ctx, audit.BackChannelLogout, slog.String("sub", n.Subject), slog.String("sid", n.SessionID))
 	return n.ClientID, nil
 }

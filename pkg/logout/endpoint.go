@@ -30,6 +30,7 @@ import (
 	"slices"
 	"time"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
 	"kmint/pkg/session"
@@ -59,6 +60,18 @@ type Endpoint struct {
 
 // Serve answers /oidc/logout.
 func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
+	return noted(r.Context(), e.answer(w, r))
+}
+
+// noted records what has gone wrong.
+func noted(ctx context.Context, err error) error {
+	if err != nil {
+		audit.Happened(ctx, audit.LogoutFailed)
+	}
+	return err
+}
+
+func (e Endpoint) answer(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	request, err := oauth.ReadRequest(r)
 	if err != nil {
@@ -140,6 +153,7 @@ func (e Endpoint) serve(w http.ResponseWriter, r *http.Request, v visit) error {
 	if err != nil {
 		return busy(err)
 	}
+	audit.Happened(ctx, audit.Logout, slog.String("sid", s.ID))
 	v.browser.leave(w)
 	return e.leave(w, r, v, told.frames(v.issuer, s.ID))
 }

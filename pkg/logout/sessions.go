@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/oauth"
 	"kmint/pkg/policy"
 	"kmint/pkg/session"
@@ -133,7 +134,7 @@ func (e Endpoint) endElsewhere(ctx context.Context, own store.Session, u store.U
 			return 0, nil
 		}
 		if err == nil {
-			_, err = e.end(ctx, s)
+			err = e.endOne(ctx, s)
 		}
 		if err != nil {
 			return 0, err
@@ -149,10 +150,7 @@ func (e Endpoint) endElsewhere(ctx context.Context, own store.Session, u store.U
 		work, workCtx := errgroup.WithContext(ctx)
 		work.SetLimit(atOnce)
 		for _, s := range page {
-			work.Go(func() error {
-				_, err := e.end(workCtx, s)
-				return err
-			})
+			work.Go(func() error { return e.endOne(workCtx, s) })
 		}
 		if err = work.Wait(); err != nil {
 			return many, err
@@ -161,6 +159,14 @@ func (e Endpoint) endElsewhere(ctx context.Context, own store.Session, u store.U
 			return many, nil
 		}
 	}
+}
+
+func (e Endpoint) endOne(ctx context.Context, s store.Session) error {
+	_, err := e.end(ctx, s)
+	if err == nil {
+		audit.Happened(ctx, audit.SessionEnded, slog.String("sid", s.ID))
+	}
+	return err
 }
 
 // A listing is one request to see the page.

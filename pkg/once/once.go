@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 )
@@ -58,6 +59,7 @@ func (b *Batch) Take(ctx context.Context) error {
 		work.Go(func() error {
 			err := b.Uses.UseOnce(ctx, one.Use, b.Now())
 			if errors.Is(err, store.ErrUsed) {
+				audit.Happened(ctx, audit.UseReplayed)
 				return one.again.Because(err)
 			}
 			return err

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"time"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/clientauth"
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
@@ -38,6 +39,9 @@ type Endpoint struct {
 func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	profile, err := e.serve(w, r)
 	if err != nil {
+		if oauth.AsError(err).Code == oauth.InvalidClient {
+			audit.Happened(r.Context(), audit.ClientAuthFailed)
+		}
 		return oauth.InProfile(web.Busy(err, store.ErrBusy, jwt.ErrBusy), profile)
 	}
 	w.WriteHeader(http.StatusOK)
@@ -94,7 +98,11 @@ func (e Endpoint) revoke(ctx context.Context, client store.Client, presented oau
 		return nothing(ctx, store.ErrOtherClient)
 	}
 	web.Annotate(ctx, slog.String("revoked", "access_token"), slog.String("sub", access.Subject))
-	return e.Revocations.RevokeToken(ctx, access.ID, time.Unix(access.Expiry, 0))
+	err = e.Revocations.RevokeToken(ctx, access.ID, time.Unix(access.Expiry, 0))
+	if err == nil {
+		audit.Happened(ctx, audit.TokenRevoked, slog.String("jti", access.ID), slog.String("grant", access.GrantID))
+	}
+	return err
 }
 
 func (e Endpoint) grant(ctx context.Context, client store.Client, handle oauth.RefreshHandle) error {
@@ -107,6 +115,7 @@ func (e Endpoint) grant(ctx context.Context, client store.Client, handle oauth.R
 	}
 	if err == nil {
 		web.Annotate(ctx, slog.String("revoked", "refresh_token"))
+		audit.Happened(ctx, audit.GrantRevoked)
 	}
 	return err
 }

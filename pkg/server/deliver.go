@@ -3,11 +3,14 @@ package server
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/fetch"
 	"kmint/pkg/keys"
 	"kmint/pkg/logout"
+	"kmint/pkg/meter"
 	"kmint/pkg/store"
 )
 
@@ -38,12 +41,21 @@ func (f Deliver) Handler() func(ctx context.Context, message string) error {
 		Now:    f.Now,
 	}
 	return func(ctx context.Context, message string) error {
+		var m meter.Meter
+		var trail audit.Trail
+		ctx = meter.With(audit.With(ctx, &trail), &m)
 		clientID, err := deliverer.Deliver(ctx, message)
-		level, attrs := slog.LevelInfo, []slog.Attr{slog.String("client_id", clientID)}
+		level, whose := slog.LevelInfo, []slog.Attr{slog.String("client_id", clientID)}
+		var why []slog.Attr
 		if err != nil {
-			level, attrs = slog.LevelWarn, append(attrs, slog.String("reason", err.Error()))
+			level, why = slog.LevelWarn, []slog.Attr{slog.String("reason", err.Error())}
+			trail.Add(audit.BackChannelLogoutFailed)
 		}
-		f.Log.LogAttrs(ctx, level, "logout token", attrs...)
+		records, _ := trail.Take()
+		for _, record := range records {
+			audit.Print(ctx, f.Log, record, whose, why)
+		}
+		f.Log.LogAttrs(ctx, level, "logout token", slices.Concat(whose, why, m.Attrs(ctx, f.Now()))...)
 		return err
 	}
 }

@@ -74,7 +74,18 @@ func TestDeliver(t *testing.T) {
 		t.Errorf("on this very machine: %v, %q", err, got)
 	}
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-	if len(lines) != 3 || !strings.Contains(lines[0], "level=INFO") || !strings.Contains(lines[1], "level=WARN") || strings.Contains(log.String(), "eyJ") || strings.Count(log.String(), "client_id=app") != 3 {
+	for i, want := range []string{
+		"level=INFO msg=audit event=backchannel_logout auth0=oidc_backchannel_logout_succeeded client_id=app sub=u1 sid=s1",
+		`level=INFO msg="logout token" client_id=app`,
+		"level=WARN msg=audit event=backchannel_logout_failed auth0=oidc_backchannel_logout_failed client_id=app reason=",
+		`level=WARN msg="logout token" client_id=app reason=`,
+		"level=WARN msg=audit event=backchannel_logout_failed", `level=WARN msg="logout token"`,
+	} {
+		if i >= len(lines) || !strings.Contains(lines[i], want) {
+			t.Errorf("line %d lacks %s", i, want)
+		}
+	}
+	if len(lines) != 6 || strings.Contains(log.String(), "eyJ") {
 		t.Errorf("the log:\n%s", log.String())
 	}
 }

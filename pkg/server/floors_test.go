@@ -48,10 +48,10 @@ var floors = map[string]string{
 
 	"clientauth": "oauth store jwt trust",
 	"dpop":       "oauth store jwt",
-	"once":       "oauth store",
+	"once":       "oauth audit store",
 	"policy":     "oauth store",
-	"login":      "oauth store",
-	"session":    "oauth store",
+	"login":      "oauth audit store",
+	"session":    "oauth audit store",
 	"consent":    "oauth store words",
 	"token":      "oauth store jwt",
 	"keys":       "store jwt",

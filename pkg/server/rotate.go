@@ -3,9 +3,14 @@ package server
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"math"
+	"slices"
 	"time"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/keys"
+	"kmint/pkg/meter"
 	"kmint/pkg/store"
 )
 
@@ -23,9 +28,9 @@ type Rotate struct {
 	Log *slog.Logger
 }
 
-// Handler does what is due. There is one log line for each step, and in the end one
-// for each algorithm, which says what its keys are like. After an error there is one
-// that says so, and it is to be run again.
+// Handler does what is due. There is an audit event for each step, and in the end one
+// line for each algorithm, which says what its keys are like, and holds the metrics.
+// After an error there is one that says so, and it is to be run again.
 func (f Rotate) Handler() func(ctx context.Context) error {
 	rotation := keys.Rotation{
 		Registries: f.Registries, Inventory: f.Inventory, Keeper: f.Keeper,
@@ -34,18 +39,42 @@ func (f Rotate) Handler() func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		rotation := rotation
 		rotation.Done = func(s keys.Step) {
-			f.Log.LogAttrs(ctx, slog.LevelInfo, "key "+string(s.Deed),
-				slog.String("alg", s.Algorithm), slog.String("kid", s.KeyID), slog.String("reference", s.Reference))
+			audit.Print(ctx, f.Log, audit.Record{Event: deeds[s.Deed]}, []slog.Attr{
+				slog.String("alg", s.Algorithm), slog.String("kid", s.KeyID), slog.String("reference", s.Reference),
+			}, nil)
 		}
 		err := rotation.Run(ctx)
 		if err == nil {
 			err = f.say(ctx)
 		}
 		if err != nil {
-			f.Log.LogAttrs(ctx, slog.LevelError, "rotation failed", slog.String("reason", err.Error()))
+			why := slog.String("reason", err.Error())
+			audit.Print(ctx, f.Log, audit.Record{Event: audit.KeyRotationFailed}, nil, []slog.Attr{why})
+			f.Log.LogAttrs(ctx, slog.LevelError, "rotation failed", append([]slog.Attr{why}, f.metrics(ctx, map[meter.Metric]float64{meter.RotationFailed: 1})...)...)
 		}
 		return err
 	}
+}
+
+// deeds are the steps as events.
+var deeds = map[keys.Deed]audit.Event{
+	keys.Published: audit.KeyPublished,
+	keys.Activated: audit.KeyActivated,
+	keys.Revoked:   audit.KeyRevoked,
+	keys.Discarded: audit.KeyDiscarded,
+	keys.Forgotten: audit.KeyForgotten,
+	keys.Created:   audit.KeyCreated,
+	keys.Guarded:   audit.KeyGuarded,
+	keys.Disabled:  audit.KeyDisabled,
+	keys.Deleted:   audit.KeyDeletionScheduled,
+}
+
+func (f Rotate) metrics(ctx context.Context, values map[meter.Metric]float64) []slog.Attr {
+	var m meter.Meter
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		m.Add(name, values[name])
+	}
+	return m.Attrs(ctx, f.Now())
 }
 
 // say logs how old the keys are.
@@ -69,8 +98,17 @@ func (f Rotate) say(ctx context.Context) error {
 				retired++
 			}
 		}
-		f.Log.LogAttrs(ctx, slog.LevelInfo, "signing keys", slog.String("alg", active.Algorithm), slog.String("kid", active.ID),
-			slog.Int("age_h", int(f.Now().Sub(active.Since)/time.Hour)), slog.String("next", next), slog.Int("retired", retired))
+		age := f.Now().Sub(active.Since)
+		missing := 0.0
+		if next == "" {
+			missing = 1
+		}
+		f.Log.LogAttrs(ctx, slog.LevelInfo, "signing keys", append([]slog.Attr{
+			slog.String("alg", active.Algorithm), slog.String("kid", active.ID),
+			slog.Int("age_h", int(age/time.Hour)), slog.String("next", next), slog.Int("retired", retired),
+		}, f.metrics(ctx, map[meter.Metric]float64{
+			meter.KeyAge: math.Floor(age.Hours() / 24), meter.NextKeyMissing: missing, meter.RotationFailed: 0,
+		})...)...)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ import (
 	"kmint/pkg/token"
 )
 
-// Each step has a line, each algorithm one in the end, and a failure one that says so.
+// Each step is an event, each algorithm one in the end, and a failure one that says so.
 func TestRotate(t *testing.T) {
 	db := empty(t)
 	cloud := kmstest.New()
@@ -83,15 +83,16 @@ func TestRotate(t *testing.T) {
 		}
 		lines(want...)
 	}
+	const failed = `level=WARN msg=audit event=key_rotation_failed auth0=kms_key_management_failure reason="keys: `
 	const kid = `[A-Za-z0-9_-]{43}`
-	run(0, false, `level=INFO msg="key created" alg=ES256 kid="" reference=arn:aws:kms:\S+`, `level=INFO msg="signing keys" alg=ES256 kid=`+first.ID+` age_h=0 next="" retired=0`)
-	run(6*time.Hour, false, `msg="key published" alg=ES256 kid=`+kid+` reference=arn`, `msg="signing keys" alg=ES256 kid=`+first.ID+` age_h=6 next=`+kid+` retired=0`)
+	run(0, false, `level=INFO msg=audit event=key_created auth0=kms_key_management_success alg=ES256 reference=arn:aws:kms:\S+`, `level=INFO msg="signing keys" alg=ES256 kid=`+first.ID+` age_h=0 next="" retired=0`)
+	run(6*time.Hour, false, `msg=audit event=key_published auth0=kms_key_state_changed alg=ES256 kid=`+kid+` reference=arn`, `msg="signing keys" alg=ES256 kid=`+first.ID+` age_h=6 next=`+kid+` retired=0`)
 	run(6*time.Hour, false, `msg="signing keys"`)
 	cloud.Next("CreateKey", kmstest.Fault{Error: kmstest.AccessDenied})
-	run(90*24*time.Hour, true, `msg="key activated" alg=ES256 kid=`+kid, `level=ERROR msg="rotation failed" reason="keys: arn:\S+ for ES256 is not created: kms: .*AccessDeniedException`)
-	run(time.Minute, false, `msg="key created"`, `msg="signing keys" alg=ES256 kid=`+kid+` age_h=0 next="" retired=1`)
+	run(90*24*time.Hour, true, `msg=audit event=key_activated auth0=kms_key_state_changed alg=ES256 kid=`+kid, failed, `level=ERROR msg="rotation failed" reason="keys: arn:\S+ for ES256 is not created: kms: .*AccessDeniedException`)
+	run(time.Minute, false, `event=key_created`, `msg="signing keys" alg=ES256 kid=`+kid+` age_h=0 next="" retired=1`)
 	f.Publish = time.Hour
-	run(time.Minute, true, `level=ERROR msg="rotation failed" reason="keys: a key published for 1h0m0s signs before all verifiers know it`)
+	run(time.Minute, true, failed, `level=ERROR msg="rotation failed" reason="keys: a key published for 1h0m0s signs before all verifiers know it`)
 }
 
 // What package keys takes for the longest lifetime is.

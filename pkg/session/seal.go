@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"time"
 
+	"kmint/pkg/audit"
 	"kmint/pkg/oauth"
 )
 
@@ -69,6 +70,7 @@ func (s Sealer) Seal(ctx context.Context, browser oauth.Secret, request string) 
 func (s Sealer) Check(ctx context.Context, seal string, browser oauth.Secret, request string) error {
 	presented, err := base64.RawURLEncoding.Strict().DecodeString(seal)
 	if err != nil || len(presented) != sha256.Size || !oauth.IsID(browser.Reveal()) {
+		audit.Happened(ctx, audit.FormRefused)
 		return ErrSeal
 	}
 	hour := s.hour()
@@ -81,6 +83,7 @@ func (s Sealer) Check(ctx context.Context, seal string, browser oauth.Secret, re
 			return nil
 		}
 	}
+	audit.Happened(ctx, audit.FormRefused)
 	return ErrSeal
 }
 

@@ -24,8 +24,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/aws/aws-lambda-go/lambdacontext"
-
 	"kmint/pkg/audit"
 	"kmint/pkg/meter"
 	"kmint/pkg/oauth"
@@ -106,7 +104,7 @@ func guard(h Handler, w http.ResponseWriter, r *http.Request) (err error) {
 
 func (e Edge) log(r *http.Request, ev *event, status int, failure *oauth.Error, took time.Duration) {
 	ctx, level := r.Context(), slog.LevelInfo
-	same := correlated(ctx)
+	same := audit.Correlated(ctx)
 	told := ev.take()
 	var why []slog.Attr
 	if failure != nil {
@@ -117,8 +115,12 @@ func (e Edge) log(r *http.Request, ev *event, status int, failure *oauth.Error, 
 		why = []slog.Attr{slog.String("error", string(failure.Code)), slog.String("reason", failure.Reason())}
 	}
 	records, notes := ev.trail.Take()
+	whose := slices.Concat([]slog.Attr{slog.String("ip", sourceIP(r))}, theirs(told), notes)
 	for _, record := range records {
-		e.audit(r, ev, record, slices.Concat(same, theirs(told), notes), why)
+		for _, metric := range audit.Kinds()[record.Event].Metrics {
+			ev.meter.Add(meter.Metric(metric), 1)
+		}
+		audit.Print(ctx, e.Log, record, whose, why)
 	}
 	if e.Warm != nil && !e.Warm.Swap(true) {
 		ev.meter.Add(meter.ColdStart, 1)
@@ -131,31 +133,6 @@ func (e Edge) log(r *http.Request, ev *event, status int, failure *oauth.Error, 
 	}, same, told, why, ev.meter.Attrs(ctx, e.Now()))...)
 }
 
-// audit counts and prints what has happened. Failures are warnings, so that they are
-// told where less is logged.
-func (e Edge) audit(r *http.Request, ev *event, record audit.Record, whose, why []slog.Attr) {
-	kind := audit.Kinds()[record.Event]
-	for _, metric := range kind.Metrics {
-		ev.meter.Add(meter.Metric(metric), 1)
-	}
-	level := slog.LevelInfo
-	if kind.Failure {
-		level, whose = slog.LevelWarn, slices.Concat(whose, why)
-	}
-	line := []slog.Attr{
-		slog.String("event", string(record.Event)), slog.String("auth0", kind.Auth0), slog.String("ip", sourceIP(r)),
-	}
-	for _, a := range slices.Concat(whose, record.Attrs) {
-		// What is said later holds.
-		if i := slices.IndexFunc(line, func(b slog.Attr) bool { return b.Key == a.Key }); i >= 0 {
-			line[i] = a
-		} else {
-			line = append(line, a)
-		}
-	}
-	e.Log.LogAttrs(r.Context(), level, "audit", line...)
-}
-
 // theirs are the attributes of a request that its audit events have too.
 func theirs(told []slog.Attr) (some []slog.Attr) {
 	for _, a := range told {
@@ -164,22 +141,6 @@ func theirs(told []slog.Attr) (some []slog.Attr) {
 		}
 	}
 	return some
-}
-
-// correlated are what the lines of a request are found by: the id that Lambda gives
-// each invocation, and that of the trace that it belongs to, which Lambda says and not
-// the caller.
-func correlated(ctx context.Context) (attrs []slog.Attr) {
-	if lc, ok := lambdacontext.FromContext(ctx); ok {
-		attrs = append(attrs, slog.String("request_id", lc.AwsRequestID))
-	}
-	trace, _ := ctx.Value("x-amzn-trace-id").(string) // package lambda puts it there
-	for part := range strings.SplitSeq(trace, ";") {
-		if root, ok := strings.CutPrefix(part, "Root="); ok {
-			attrs = append(attrs, slog.String("trace_id", root))
-		}
-	}
-	return attrs
 }
 
 // sourceIP is who has connected to API Gateway (requestContext.http.sourceIp, which the

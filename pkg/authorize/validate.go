@@ -94,7 +94,7 @@ func (e Endpoint) validate(ctx context.Context, t target, r oauth.Request) (a as
 		return ask{}, oauth.InvalidScope.Errorf("An ID token needs the scope openid.")
 	}
 	if a.key = r.Get("dpop_jkt"); a.key != "" && !oauth.IsID(a.key) {
-		return ask{}, oauth.InvalidRequest.Errorf("The dpop_jkt is not a SHA-256 thumbprint in base64url (RFC 9449 §10).")
+		return ask{}, oauth.InvalidRequest.Errorf("The dpop_jkt is not a SHA-256 thumbprint in base64url (RFC 9449 section 10).")
 	}
 	// RFC 9449 §10 binds the code. Beside it there would be a token that is bound to nothing.
 	if a.key != "" && t.asked.Token {
@@ -170,7 +170,7 @@ func claims(text string, classed bool, a *ask) (err error) {
 		}
 	}
 	if err != nil {
-		return oauth.InvalidRequest.Errorf("The claims are not a JSON object as OpenID Connect Core 1.0 §5.5 has it, or too long.").Because(err)
+		return oauth.InvalidRequest.Errorf("The claims are not a JSON object as OpenID Connect Core 1.0 section 5.5 has it, or too long.").Because(err)
 	}
 	if len(a.claims.IDToken)+len(a.claims.Userinfo) > 0 {
 		a.asked = text

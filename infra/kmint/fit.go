@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"kmint/pkg/jwt"
 	"kmint/pkg/oauth"
@@ -118,6 +119,28 @@ func (i *importer) keysFit(ctx context.Context, s seed.Seed, registries store.Re
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("%s cannot be imported: %w", i.Seed, errors.Join(missing...))
+	}
+	return nil
+}
+
+// keepsEnded refuses a file whose server has an earlier not_before than the table: what
+// that has ended would live again, after a restore too. One that lies ahead may come
+// back to now.
+func (i *importer) keepsEnded(ctx context.Context, s seed.Seed, db store.ServerSettings) error {
+	if s.Settings == nil {
+		return nil
+	}
+	stored, err := db.Settings(ctx)
+	if err != nil {
+		return fmt.Errorf("the settings of the server cannot be read: %w", err)
+	}
+	least := stored.NotBefore
+	if now := time.Now(); least.After(now) {
+		least = now
+	}
+	if s.Settings.NotBefore.Before(least) {
+		return fmt.Errorf("%s cannot be imported: server.not_before: what began before %s has ended, and would live again; write %q there, or later",
+			i.Seed, stored.NotBefore.Format(time.RFC3339Nano), least.Truncate(time.Millisecond).UTC().Format(time.RFC3339Nano))
 	}
 	return nil
 }

@@ -164,6 +164,9 @@ func (i *importer) run(ctx context.Context) error {
 	if err := i.keysFit(ctx, s, db, first); err != nil {
 		return err
 	}
+	if err := i.keepsEnded(ctx, s, db); err != nil {
+		return err
+	}
 	changes, err := s.DryRun(ctx, writers)
 	if err != nil {
 		return fmt.Errorf("%s cannot be imported: %w", i.Seed, err)

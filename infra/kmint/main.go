@@ -18,6 +18,12 @@
 // is for whoever cannot wait for the rotate function. It does nothing that would
 // break verifiers, and says from when on it would not. A key that is compromised is
 // revoked at once, by force.
+//
+//	kmint restore --stack NAME [--from-config TABLE] [--from-users TABLE]
+//
+// ends everything that came of a login until now, so that nothing which a backup
+// revives can be used, and brings back from tables that DynamoDB has restored what is
+// missing in those of the stack.
 package main
 
 import (
@@ -35,11 +41,13 @@ const usage = `usage: kmint import [flags]
        kmint check --seed FILE
        kmint key list|rotate|rollback [flags]
        kmint key revoke KID [flags]
+       kmint restore [flags]
 
 import registers the signing keys, writes the issuer record and imports a
 configuration file. Done twice, the second time writes nothing. check looks at
 such a file, and needs no AWS. key lists the signing keys, lets the next one sign,
-lets the one before sign again, or ends trust in one.
+lets the one before sign again, or ends trust in one. restore ends what came of every
+login until now, and brings back from a restored table what is missing.
 `
 
 func main() {
@@ -75,6 +83,12 @@ func run(ctx context.Context, args []string, out, errs io.Writer, terminal bool)
 		if k, err = parseKey(args[1:], errs); err == nil {
 			k.Out = out
 			do = func() error { return k.run(ctx) }
+		}
+	case "restore":
+		var r *restorer
+		if r, err = parseRestore(args[1:], errs); err == nil {
+			r.Out = out
+			do = func() error { return r.run(ctx) }
 		}
 	default:
 		_, _ = fmt.Fprint(errs, usage)

@@ -88,7 +88,7 @@ func (h house) silent(cookie oauth.Secret) string {
 		"scope": {"openid"}, "prompt": {"none"}, "state": {"s"},
 		"code_challenge": {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"}, "code_challenge_method": {"S256"},
 	}.Encode(), nil)
-	r.AddCookie(&http.Cookie{Name: session.CookieName(true), Value: cookie.Reveal()}) //nolint:gosec // to a handler
+	r.AddCookie(&http.Cookie{Name: session.CookieName(true), Value: cookie.Reveal()})
 	w := httptest.NewRecorder()
 	h.authorize.ServeHTTP(w, r)
 	return w.Header().Get("Location")

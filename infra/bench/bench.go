@@ -111,7 +111,7 @@ func newBench(ctx context.Context, dir string) (*bench, error) {
 		"MAC_KEY": arns[kmstest.HMAC256], "SECRETS_KEY": arns[kmstest.Symmetric], "TOKEN_PATH": "/oauth/token",
 		"LOGOUT_QUEUE":              "https://sqs.us-east-1.amazonaws.com/123456789012/kmint-logout",
 		"GOMAXPROCS":                "1", // as when the bars were set
-		"AWS_ENDPOINT_URL_DYNAMODB": b.db.URL, "AWS_ENDPOINT_URL_KMS": b.keys.URL, "AWS_CA_BUNDLE": authority,
+		"AWS_ENDPOINT_URL_DYNAMODB": b.db.URL, "AWS_ENDPOINT_URL_KMS": b.keys.URL, "SSL_CERT_FILE": authority,
 	}
 	return b, b.configure(ctx)
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"math"
@@ -30,7 +31,7 @@ type Rotate struct {
 
 // Handler does what is due. There is an audit event for each step, and in the end one
 // line for each algorithm, which says what its keys are like, and holds the metrics.
-// After an error there is one that says so, and it is to be run again.
+// After an error there is one more that says so, and it is to be run again.
 func (f Rotate) Handler() func(ctx context.Context) error {
 	rotation := keys.Rotation{
 		Registries: f.Registries, Inventory: f.Inventory, Keeper: f.Keeper,
@@ -43,10 +44,8 @@ func (f Rotate) Handler() func(ctx context.Context) error {
 				slog.String("alg", s.Algorithm), slog.String("kid", s.KeyID), slog.String("reference", s.Reference),
 			}, nil)
 		}
-		err := rotation.Run(ctx)
-		if err == nil {
-			err = f.say(ctx)
-		}
+		// What the keys are like is said after a failure too: alarms wait for it.
+		err := errors.Join(rotation.Run(ctx), f.say(ctx))
 		if err != nil {
 			why := slog.String("reason", err.Error())
 			audit.Print(ctx, f.Log, audit.Record{Event: audit.KeyRotationFailed}, nil, []slog.Attr{why})

@@ -89,10 +89,10 @@ func TestRotate(t *testing.T) {
 	run(6*time.Hour, false, `msg=audit event=key_published auth0=kms_key_state_changed alg=ES256 kid=`+kid+` reference=arn`, `msg="signing keys" alg=ES256 kid=`+first.ID+` age_h=6 next=`+kid+` retired=0`)
 	run(6*time.Hour, false, `msg="signing keys"`)
 	cloud.Next("CreateKey", kmstest.Fault{Error: kmstest.AccessDenied})
-	run(90*24*time.Hour, true, `msg=audit event=key_activated auth0=kms_key_state_changed alg=ES256 kid=`+kid, failed, `level=ERROR msg="rotation failed" reason="keys: arn:\S+ for ES256 is not created: kms: .*AccessDeniedException`)
+	run(90*24*time.Hour, true, `msg=audit event=key_activated auth0=kms_key_state_changed alg=ES256 kid=`+kid, `msg="signing keys"`, failed, `level=ERROR msg="rotation failed" reason="keys: arn:\S+ for ES256 is not created: kms: .*AccessDeniedException`)
 	run(time.Minute, false, `event=key_created`, `msg="signing keys" alg=ES256 kid=`+kid+` age_h=0 next="" retired=1`)
 	f.Publish = time.Hour
-	run(time.Minute, true, failed, `level=ERROR msg="rotation failed" reason="keys: a key published for 1h0m0s signs before all verifiers know it`)
+	run(time.Minute, true, `msg="signing keys"`, failed, `level=ERROR msg="rotation failed" reason="keys: a key published for 1h0m0s signs before all verifiers know it`)
 }
 
 // What package keys takes for the longest lifetime is.

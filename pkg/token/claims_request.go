@@ -3,6 +3,7 @@
 package token
 
 import (
+	"bytes"
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
@@ -16,8 +17,9 @@ import (
 	"kmint/pkg/store"
 )
 
-// MaxClaimsRequest is the longest claims parameter that we keep, in bytes.
-const MaxClaimsRequest = 4096
+// MaxClaimsRequest is the longest claims parameter that we keep, in bytes: there is room
+// for 4,096, and for what WithACR adds.
+const MaxClaimsRequest = 4096 + len(`,"id_token":{"acr":null}`)
 
 // A ClaimsRequest says which claims a client asks for one by one, and where. What is
 // not asked for by it may still be by scope.
@@ -79,15 +81,25 @@ func WithACR(text string) (string, error) {
 	}
 	more := map[string]stdjson.RawMessage{"acr": stdjson.RawMessage("null")}
 	maps.Copy(more, idToken)
-	raw, err := stdjson.Marshal(more)
+	raw, err := compact(more)
 	if err == nil {
 		request["id_token"] = raw
-		raw, err = stdjson.Marshal(request)
+		raw, err = compact(request)
 	}
 	if err != nil {
 		return "", fmt.Errorf("token: claims request: %w", err)
 	}
 	return string(raw), nil
+}
+
+// compact writes the object in no more bytes than it came in: json.Marshal would make
+// six of each <, > and &.
+func compact(object map[string]stdjson.RawMessage) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := stdjson.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(object)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // Accepts reports whether the value of a claim is one that is asked for: any, where

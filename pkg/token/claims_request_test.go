@@ -19,8 +19,10 @@ func TestWithACR(t *testing.T) {
 		"null":                 {`{"id_token":null}`, `{"id_token":{"acr":null}}`, true},
 		"it is asked for":      {`{ "id_token":{"acr":{"essential":true}}}`, `{ "id_token":{"acr":{"essential":true}}}`, true},
 		"it is asked for null": {`{"id_token":{"acr":null}}`, `{"id_token":{"acr":null}}`, true},
-		"no object":            {`[]`, "", false},
-		"no object in it":      {`{"id_token":[]}`, "", false},
+		// What is longer by it must not be refused: it is asked for as a Voluntary Claim.
+		"a long one":      {`{"x":"` + strings.Repeat("<", 4088) + `"}`, `{"id_token":{"acr":null},"x":"` + strings.Repeat("<", 4088) + `"}`, true},
+		"no object":       {`[]`, "", false},
+		"no object in it": {`{"id_token":[]}`, "", false},
 	} {
 		got, err := token.WithACR(tt.text)
 		if got != tt.want || (err == nil) != tt.ok {

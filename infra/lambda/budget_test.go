@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go/middleware"
 
 	"kmint/infra/rig/sqstest"
@@ -35,7 +36,7 @@ var missing = []string{"token/exchange_person", "authorize/resource_unknown", "d
 // clients are counted, and holds the second time to the budgets.
 func TestBudgets(t *testing.T) {
 	checkScript(t)
-	budgets := Budgets()
+	budgets, sizes, priced := Budgets(), Sizes(), map[string]bool{}
 	if len(budgets) != len(script) { // that each step has one is found below
 		t.Errorf("%d budgets for %d steps", len(budgets), len(script))
 	}
@@ -61,8 +62,9 @@ func TestBudgets(t *testing.T) {
 		run(all, r, func(t *testing.T, function string, event []byte) ([]byte, string, []string) {
 			_, name, _ := strings.Cut(t.Name(), "/warm/")
 			m.take()
+			m.units()
 			payload, id, lines := ask(t, function, event)
-			calls := m.take()
+			calls, units := m.take(), m.units()
 			remembered := store.MaxAge // a slow machine fills its caches twice
 			if slices.Contains(missing, name) {
 				remembered = store.MaxMissAge
@@ -74,9 +76,19 @@ func TestBudgets(t *testing.T) {
 			if got := sum(t, calls); !ok || got != want {
 				all.Errorf("%s costs %+v, want %+v: %v", name, got, want, calls) // the script goes on
 			}
+			priced[name] = true
+			logged := len(strings.Join(lines, "\n")) + 1
+			if size, ok := sizes[name]; ok && (size.Reads != units.Reads || size.Writes != units.Writes || max(logged-size.Logged, size.Logged-logged) > 100) {
+				all.Errorf("%s has the size %+v, want %+v", name, Size{units.Reads, units.Writes, logged}, size)
+			}
 			return payload, id, lines
 		})
 	})
+	for name := range sizes {
+		if !priced[name] {
+			t.Errorf("%s has a size, and is no step", name)
+		}
+	}
 }
 
 // handlers are those of the functions, over counted clients. They take the issuer
@@ -128,6 +140,7 @@ type meter struct {
 
 	mu    sync.Mutex
 	calls []call
+	size  Size
 }
 
 type call struct {
@@ -150,10 +163,22 @@ func (m *meter) count(stack *middleware.Stack) error {
 	err := stack.Initialize.Add(middleware.InitializeMiddlewareFunc("table", func(
 		ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
 	) (middleware.InitializeOutput, middleware.Metadata, error) {
-		if read, ok := in.Parameters.(*dynamodb.GetItemInput); ok {
-			ctx = middleware.WithStackValue(ctx, tableKey{}, aws.ToString(read.TableName))
+		switch in := in.Parameters.(type) {
+		case *dynamodb.GetItemInput:
+			ctx = middleware.WithStackValue(ctx, tableKey{}, aws.ToString(in.TableName))
+			in.ReturnConsumedCapacity = types.ReturnConsumedCapacityTotal
+		case *dynamodb.QueryInput:
+			in.ReturnConsumedCapacity = types.ReturnConsumedCapacityTotal
+		case *dynamodb.PutItemInput:
+			in.ReturnConsumedCapacity = types.ReturnConsumedCapacityTotal
+		case *dynamodb.UpdateItemInput:
+			in.ReturnConsumedCapacity = types.ReturnConsumedCapacityTotal
+		case *dynamodb.DeleteItemInput:
+			in.ReturnConsumedCapacity = types.ReturnConsumedCapacityTotal
 		}
-		return next.HandleInitialize(ctx, in)
+		out, metadata, err := next.HandleInitialize(ctx, in)
+		m.consumed(out.Result)
+		return out, metadata, err
 	}), middleware.Before)
 	if err != nil {
 		return err
@@ -170,6 +195,38 @@ func (m *meter) count(stack *middleware.Stack) error {
 		m.calls = append(m.calls, call{awsmiddleware.GetOperationName(ctx), table, began, time.Now()})
 		return out, metadata, err
 	}), middleware.After)
+}
+
+// consumed adds what DynamoDB says that a call has used, but for what it refused.
+func (m *meter) consumed(result any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	add := func(to *float64, c *types.ConsumedCapacity) {
+		if c != nil {
+			*to += aws.ToFloat64(c.CapacityUnits)
+		}
+	}
+	switch out := result.(type) {
+	case *dynamodb.GetItemOutput:
+		add(&m.size.Reads, out.ConsumedCapacity)
+	case *dynamodb.QueryOutput:
+		add(&m.size.Reads, out.ConsumedCapacity)
+	case *dynamodb.PutItemOutput:
+		add(&m.size.Writes, out.ConsumedCapacity)
+	case *dynamodb.UpdateItemOutput:
+		add(&m.size.Writes, out.ConsumedCapacity)
+	case *dynamodb.DeleteItemOutput:
+		add(&m.size.Writes, out.ConsumedCapacity)
+	}
+}
+
+// units returns what was consumed since it was last asked.
+func (m *meter) units() Size {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	size := m.size
+	m.size = Size{}
+	return size
 }
 
 // take returns the calls since it was last asked, in the order of their ends.

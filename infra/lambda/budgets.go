@@ -312,3 +312,32 @@ func Budgets() map[string]Cost {
 		"authorize/logout":             {Trips: 2, Reads: 2, Writes: 1},
 	}
 }
+
+// A Size is what the calls of a request weigh, and what it logs.
+type Size struct {
+	// Reads and Writes are request units of DynamoDB, indexes included.
+	Reads, Writes float64
+	// Logged is how many bytes the function logs, to the nearest hundred or so.
+	Logged int
+}
+
+// Sizes are those of the steps that infra/cost prices.
+func Sizes() map[string]Size {
+	return map[string]Size{
+		"token/client_credentials":      {Logged: 800},
+		"token/private_key_jwt":         {Writes: 1, Logged: 900},
+		"token/dpop_client_credentials": {Writes: 1, Logged: 900},
+		"token/authorization_code_pkce": {Writes: 1, Logged: 1000},
+		"token/refresh_token":           {Reads: 1, Writes: 1, Logged: 1000},
+		"token/refresh_token_narrowed":  {Reads: 1, Writes: 1, Logged: 1000},
+		"token/exchange":                {Reads: 4, Logged: 1000},
+		"token/introspect":              {Reads: 4, Logged: 500},
+		"token/revoke_access_token":     {Writes: 1, Logged: 800},
+		"userinfo/get":                  {Reads: 3, Logged: 500},
+		"discovery/jwks":                {Logged: 200},
+		"authorize/no_session":          {Logged: 700},
+		"authorize/session":             {Reads: 2, Writes: 3, Logged: 800},
+		"authorize/web_message":         {Reads: 2, Writes: 2, Logged: 800},
+		"authorize/login_elsewhere":     {Reads: 2, Writes: 6, Logged: 1400},
+	}
+}

@@ -239,7 +239,7 @@ const Message = "audit"
 
 // Print prints one event: its name and Auth0's code, what it is found by, whose it is,
 // why it failed if it did, and what was recorded with it. Of two attributes of one name
-// the later holds. Failures are warnings, so that they are told where less is logged.
+// the later holds, and an empty one is none. Failures are warnings, so that they are told where less is logged.
 func Print(ctx context.Context, log *slog.Logger, r Record, whose, why []slog.Attr) {
 	kind := kinds[r.Event]
 	level := slog.LevelInfo
@@ -249,9 +249,11 @@ func Print(ctx context.Context, log *slog.Logger, r Record, whose, why []slog.At
 	}
 	line := []slog.Attr{slog.String("event", string(r.Event)), slog.String("auth0", kind.Auth0)}
 	for _, a := range slices.Concat(Correlated(ctx), whose, r.Attrs) {
-		if i := slices.IndexFunc(line, func(b slog.Attr) bool { return b.Key == a.Key }); i >= 0 {
+		switch i := slices.IndexFunc(line, func(b slog.Attr) bool { return b.Key == a.Key }); {
+		case a.Value.String() == "":
+		case i >= 0:
 			line[i] = a
-		} else if a.Value.String() != "" {
+		default:
 			line = append(line, a)
 		}
 	}

@@ -162,7 +162,8 @@ func (e Endpoint) walk(ctx context.Context, grant Grant, r Request, uses *once.B
 	}
 	a := &result.Authorization
 	web.Annotate(ctx, slog.String("sub", a.Subject))
-	if a.Person != nil && a.Person.SessionID != "" {
+	audit.Note(ctx, slog.String("grant", a.GrantID))
+	if a.Person != nil {
 		audit.Note(ctx, slog.String("sid", a.Person.SessionID))
 	}
 	a.Key, a.GrantType, a.IDTokenAlgorithm = r.Key, r.Get("grant_type"), r.Client.IDTokenAlgorithm

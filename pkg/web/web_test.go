@@ -15,6 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"kmint/pkg/audit"
+	"kmint/pkg/meter"
 	"kmint/pkg/oauth"
 	"kmint/pkg/web"
 )
@@ -345,5 +349,58 @@ func TestChallenges(t *testing.T) {
 	}), http.MethodPost)
 	if got := w.Header().Values("WWW-Authenticate"); w.Code != 401 || len(got) != 1 || !strings.HasPrefix(got[0], "DPoP ") {
 		t.Errorf("%d %q", w.Code, got)
+	}
+}
+
+// What has happened is printed once, before the request's line, and counted, whatever
+// becomes of the request.
+func TestAuditIsPrinted(t *testing.T) {
+	defined := map[meter.Metric]bool{}
+	for _, d := range meter.Metrics() {
+		defined[d.Name] = true
+	}
+	for event, kind := range audit.Kinds() {
+		for _, metric := range kind.Metrics {
+			if !defined[meter.Metric(metric)] {
+				t.Errorf("%s counts for %s, which there is not", event, metric)
+			}
+		}
+	}
+	for name, end := range map[string]func() error{
+		"an answer": func() error { return nil },
+		"an error":  func() error { return errors.New("table on fire") },
+		"a panic":   func() error { panic("table on fire") },
+	} {
+		var log bytes.Buffer
+		ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "r1"})
+		ctx = context.WithValue(ctx, "x-amzn-trace-id", "Root=1-2-3;Parent=4;Sampled=0") //nolint:revive,staticcheck // as package lambda does
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/x", nil)
+		r.RemoteAddr = "2001:db8::7"
+		r.Header.Set("X-Forwarded-For", "192.0.2.66")
+		r.Header.Set("X-Amzn-Trace-Id", "Root=of-the-caller")
+		edge(&log).JSON(func(w http.ResponseWriter, r *http.Request) error {
+			audit.Happened(r.Context(), audit.CodeReplayed)
+			web.AllowOrigin(w, "https://evil.example", []string{"https://app.example"})
+			web.Annotate(r.Context(), slog.String("client_id", "web"), slog.String("revoked", "nothing"))
+			audit.Note(r.Context(), slog.String("sid", "s1"))
+			return end()
+		}).ServeHTTP(httptest.NewRecorder(), r)
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		same := `"request_id":"r1","trace_id":"1-2-3",`
+		whose := `"ip":"2001:db8::7","client_id":"web","sid":"s1"`
+		for i, want := range []string{
+			`"level":"WARN","msg":"audit","event":"code_replayed","auth0":"feacft",` + same + whose,
+			`"level":"WARN","msg":"audit","event":"cors_refused","auth0":"fco",` + same + whose,
+			same + `"client_id":"web","revoked":"nothing"`,
+		} {
+			if len(lines) != 3 || !strings.Contains(lines[i], want) {
+				t.Fatalf("%s: line %d of %d lacks %s:\n%s", name, i, len(lines), want, &log)
+			}
+		}
+		failed := name != "an answer"
+		if strings.Contains(lines[0], "table on fire") != failed || strings.Contains(log.String(), "192.0.2.66") || strings.Contains(log.String(), "of-the-caller") ||
+			!strings.Contains(lines[2], `"msg":"request"`) || !strings.Contains(lines[2], `"token_failed":1,"replays":1,"_aws":`) {
+			t.Errorf("%s:\n%s", name, &log)
+		}
 	}
 }

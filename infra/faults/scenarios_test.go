@@ -107,6 +107,11 @@ func scenarios() []scenario {
 		{name: "authorize, implicit", start: resume("hybrid", "id_token token", "openid read:orders")},
 		{name: "authorize, consent page", start: consentPage},
 		{name: "authorize, consent", start: consentForm},
+		{name: "what was allowed", start: consentsPage},
+		{name: "what was allowed, withdrawn", start: withdraw},
+		{name: "where one is logged in", start: sessionsPage},
+		{name: "where one is logged in, ended there", start: endSessions(1)},
+		{name: "where one is logged in, ended everywhere else", start: endSessions(2)},
 
 		{name: "logout", start: leave},
 		{name: "logout, asked", start: leavePage},
@@ -574,7 +579,7 @@ func visit(*rig) (attempt, error) {
 	}, nil
 }
 
-var field = regexp.MustCompile(`<input[^>]* name="(request|shown|seal)" value="([^"]*)"`)
+var field = regexp.MustCompile(`<input[^>]* name="(request|shown|seal|client|session)" value="([^"]*)"`)
 
 // fields are those that a form of ours carries.
 func fields(a answer) map[string]string {
@@ -718,6 +723,120 @@ func consentForm(r *rig) (attempt, error) {
 			return r.redeemed("partner", a)
 		},
 	}, nil
+}
+
+// page is a request for a page of the person's own.
+func page(path, handle string) request {
+	return request{function: "authorize", method: http.MethodGet, target: path, header: http.Header{"Cookie": {sessionCookie + "=" + handle}}}
+}
+
+// letting is somebody who lets a client have tokens.
+func letting(r *rig) (handle string, tokens answer, err error) {
+	u, err := r.person()
+	if err != nil {
+		return "", answer{}, err
+	}
+	if handle, err = r.browser(u.Subject); err != nil {
+		return "", answer{}, err
+	}
+	form := r.ask(front("partner", "code", "openid read:orders offline_access", orders, handle))
+	a := r.ask(post("/authorize", form, sessionCookie+"="+handle, "consent", "allow"))
+	tokens = r.ask(r.spend(proofs{client: "partner"}, a.location().Get("code")))
+	if tokens.text("refresh_token") == "" {
+		err = fmt.Errorf("no tokens: %s", tokens)
+	}
+	return handle, tokens, err
+}
+
+func consentsPage(r *rig) (attempt, error) {
+	handle, _, err := letting(r)
+	return attempt{
+		make: func() request { return page("/consents", handle) },
+		done: func(a answer, _ request) error {
+			if fields(a)["client"] != "partner" {
+				return fmt.Errorf("nothing is shown: %s", a)
+			}
+			return nil
+		},
+	}, err
+}
+
+func withdraw(r *rig) (attempt, error) {
+	handle, tokens, err := letting(r)
+	if err != nil {
+		return attempt{}, err
+	}
+	form := r.ask(page("/consents", handle))
+	return attempt{
+		make: func() request { return post("/consents", form, sessionCookie+"="+handle) },
+		done: func(answer, request) error {
+			if a := r.ask(page("/consents", handle)); fields(a)["client"] != "" {
+				return fmt.Errorf("it is still allowed: %s", a)
+			}
+			if a := r.ask(r.rotate(proofs{client: "partner"}, tokens.text("refresh_token"))); a.text("error") != "invalid_grant" {
+				return fmt.Errorf("the client goes on: %s", a)
+			}
+			return r.active(proofs{client: "partner"}, tokens.text("access_token"), false)
+		},
+	}, nil
+}
+
+func sessionsPage(r *rig) (attempt, error) {
+	u, err := r.person()
+	if err != nil {
+		return attempt{}, err
+	}
+	handle, err := r.browser(u.Subject, "web")
+	if err != nil {
+		return attempt{}, err
+	}
+	_, err = r.browser(u.Subject, "web-two")
+	return attempt{
+		make: func() request { return page("/sessions", handle) },
+		done: func(a answer, _ request) error {
+			if fields(a)["session"] == "" {
+				return fmt.Errorf("the other session is not shown: %s", a)
+			}
+			return nil
+		},
+	}, err
+}
+
+// endSessions ends so many other sessions: by its own form, if it is one.
+func endSessions(many int) func(*rig) (attempt, error) {
+	return func(r *rig) (attempt, error) {
+		u, err := r.person()
+		if err != nil {
+			return attempt{}, err
+		}
+		handle, err := r.browser(u.Subject, "web")
+		if err != nil {
+			return attempt{}, err
+		}
+		var others []string
+		for range many {
+			other, err := r.browser(u.Subject, "web-two")
+			if err != nil {
+				return attempt{}, err
+			}
+			others = append(others, other)
+		}
+		form := r.ask(page("/sessions", handle))
+		return attempt{
+			make: func() request { return post("/sessions", form, sessionCookie+"="+handle) },
+			done: func(answer, request) error {
+				for _, other := range others {
+					if a := r.ask(front("web", "code", "openid", orders, other, "prompt", "none")); a.location().Get("error") != "login_required" {
+						return fmt.Errorf("the session goes on: %s", a)
+					}
+				}
+				if told := r.queue.told(`"web-two"`, u.Subject); told < many {
+					return fmt.Errorf("%d notices of %d", told, many)
+				}
+				return r.redeemed("web", r.ask(front("web", "code", "openid", orders, handle, "prompt", "none")))
+			},
+		}, nil
+	}
 }
 
 // leaving is somebody who wants to leave, and what must be true once they have.

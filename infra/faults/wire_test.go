@@ -338,6 +338,7 @@ func callName(target string, body []byte) string {
 	var in struct {
 		Key, Item        map[string]struct{ S string }
 		UpdateExpression string
+		IndexName        string
 		Message          []byte
 	}
 	_ = json.Unmarshal(body, &in) // items hold more than texts, which is left out
@@ -347,7 +348,7 @@ func callName(target string, body []byte) string {
 		if prefix, _, ok := strings.Cut(key, "#"); ok && prefix != "client" && prefix != "api" {
 			key = prefix + "#"
 		}
-		name := "dynamodb." + operation + " " + key
+		name := "dynamodb." + operation + " " + key + in.IndexName
 		if words := strings.Fields(in.UpdateExpression); len(words) > 1 {
 			name += " " + words[0] + " " + strings.TrimPrefix(words[1], "#")
 		}

@@ -209,3 +209,21 @@ func TestDelivery(t *testing.T) {
 		})
 	}
 }
+
+// What a client has registered becomes no directive of the page that all others share.
+func TestFramesOfStrangeHosts(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://cli.example.com:8443/out":    "frame-src https://cli.example.com:8443",
+		"https://cli.example.com;sandbox/out": "frame-src https:",
+		"https://cli.example.com,b/out":       "frame-src https:",
+		"http://[::1]:8080/out":               "frame-src http:",
+	} {
+		h := newHouse(t)
+		h.must(h.store.PutClient(t.Context(), store.Client{ID: "strange", FrontchannelLogoutURI: address}))
+		v := h.logIn("strange", "web")
+		w := v.get("/oidc/logout", words("id_token_hint", v.hint("web")))
+		if policy := strings.Split(w.Header().Get("Content-Security-Policy"), "; "); !slices.Contains(policy, want) {
+			t.Errorf("%s: the policy is %q", address, policy)
+		}
+	}
+}

@@ -137,8 +137,8 @@ func showDone(w http.ResponseWriter, a wish, frames []string) error {
 	view := doneView{Client: a.name(), Target: web.URL(target)}
 	for _, frame := range frames {
 		view.Frames = append(view.Frames, web.URL(frame))
-		if origin := oauth.Origin(frame); !slices.Contains(page.Frames, origin) {
-			page.Frames = append(page.Frames, origin)
+		if source := web.FrameSource(frame); !slices.Contains(page.Frames, source) {
+			page.Frames = append(page.Frames, source)
 		}
 	}
 	page.Data = view

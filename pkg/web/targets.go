@@ -34,6 +34,15 @@ func FormTargets(redirectURI string) []string {
 	}
 }
 
+// FrameSource is a source expression for a page that one of ours shows in a frame: its
+// origin, or only its scheme, where there is no way to write the host.
+func FrameSource(address string) string {
+	if targets := FormTargets(address); len(targets) > 0 {
+		return targets[0]
+	}
+	return "'none'"
+}
+
 // schemes are those that a redirect may lead to: not from https to http.
 func schemes(from string) []string {
 	if from == "http" {

@@ -26,3 +26,21 @@ func TestFormTargets(t *testing.T) {
 		}
 	}
 }
+
+func TestFrameSource(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://app.example.com:8443/out?x=1": "https://app.example.com:8443",
+		"http://localhost:8080/out":            "http://localhost:8080",
+		"http://[::1]:8080/out":                "http:",
+		// Nothing of these gets into a policy.
+		"https://a.example;sandbox/out": "https:",
+		"https://a.example,b/out":       "https:",
+		"https://'self'/out":            "https:",
+		"https://a.example%0d%0a/out":   "'none'",
+		"":                              "'none'",
+	} {
+		if got := web.FrameSource(address); got != want {
+			t.Errorf("%s: %q, want %q", address, got, want)
+		}
+	}
+}

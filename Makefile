@@ -135,17 +135,25 @@ $(FUNCTIONS:%=.tmp/build/%/bootstrap): .tmp/build/%/bootstrap:
 # Called by `sam build` (BuildMethod: makefile), one target for each function.
 .PHONY: build-TokenFunction build-AuthorizeFunction build-UserinfoFunction build-DiscoveryFunction build-DeliverFunction build-RotateFunction
 build-TokenFunction:
-	$(call bootstrap,token,$(ARTIFACTS_DIR)/bootstrap)
+	$(call published,token)
 build-AuthorizeFunction:
-	$(call bootstrap,authorize,$(ARTIFACTS_DIR)/bootstrap)
+	$(call published,authorize)
 build-UserinfoFunction:
-	$(call bootstrap,userinfo,$(ARTIFACTS_DIR)/bootstrap)
+	$(call published,userinfo)
 build-DiscoveryFunction:
-	$(call bootstrap,discovery,$(ARTIFACTS_DIR)/bootstrap)
+	$(call published,discovery)
 build-DeliverFunction:
-	$(call bootstrap,deliver,$(ARTIFACTS_DIR)/bootstrap)
+	$(call published,deliver)
 build-RotateFunction:
 	$(call bootstrap,rotate,$(ARTIFACTS_DIR)/bootstrap)
+
+# SAM publishes a new version of a function where its code has changed, or what the
+# template says of it, and not where a parameter has. So a checksum of those in
+# samconfig.toml goes with the code.
+define published
+$(call bootstrap,$(1),$(ARTIFACTS_DIR)/bootstrap)
+cksum < samconfig.toml > "$(ARTIFACTS_DIR)/parameters"
+endef
 
 define bootstrap
 CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '-s -w -X main.version=$(VERSION)' -o "$(2)" ./functions/$(1)
@@ -157,7 +165,7 @@ endef
 .PHONY: sam-check
 sam-check: $(CHECKED_SAM)
 	$(CHECKED_SAM) validate --lint
-	$(CFN_LINT) template.yaml
+	$(CFN_LINT) template.yaml infra/*.yaml
 	GOARCH=$(GOARCH) $(CHECKED_SAM) build --parameter-overrides Arch=$(ARCH)
 	$(CFN_LINT) .aws-sam/build/template.yaml
 	.tmp/venv-sam/bin/python infra/tools/transform.py template.yaml > .tmp/transformed.json

@@ -59,6 +59,7 @@ var implied = map[string][]string{
 		"dynamodb:GetItem GrantsTable token#*",
 	},
 	"store.OpaqueReader": {"dynamodb:GetItem GrantsTable token#*"},
+	"store.OpaqueWriter": {"dynamodb:PutItem GrantsTable token#*"},
 	"store.Documents": {
 		"dynamodb:GetItem GrantsTable document#*",
 		"dynamodb:PutItem GrantsTable document#*",
@@ -198,6 +199,13 @@ func TestTemplateRefuses(t *testing.T) {
 		"any key signs":               {"aws:ResourceTag/kmint:use: sign\n", "aws:ResourceTag/kmint:use: seal\n", "TokenFunction needs kms:Sign key/*"},
 		"another function signs":      {"Action: kms:GenerateMac\n", "Action: [kms:GenerateMac, kms:Sign]\n", "TokenFunction may kms:Sign MacKey HMAC_SHA_256, which"},
 		"a managed policy":            {"      Policies:\n        - PolicyName: token\n", "      ManagedPolicyArns: [arn:aws:iam::aws:policy/AdministratorAccess]\n      Policies:\n        - PolicyName: token\n", "TokenRole has ManagedPolicyArns"},
+		"a role without its boundary": {"PermissionsBoundary: !If [HasBoundary, !Ref PermissionsBoundaryArn, !Ref \"AWS::NoValue\"]\n      AssumeRolePolicyDocument:\n        Version: \"2012-10-17\"\n        Statement:\n          - Effect: Allow\n            Principal: {Service: lambda", "AssumeRolePolicyDocument:\n        Version: \"2012-10-17\"\n        Statement:\n          - Effect: Allow\n            Principal: {Service: lambda", "TokenRole is not bounded"},
+		"a role more":                 {"  DeploymentRole:\n", "  OtherRole:\n    Type: AWS::IAM::Role\n  DeploymentRole:\n", "OtherRole is a role that this test does not know"},
+		"a managed policy more":       {"  TracingPolicy:\n", "  OtherPolicy:\n    Type: AWS::IAM::ManagedPolicy\n  TracingPolicy:\n", "OtherPolicy is a policy that this test does not know"},
+		"all of X-Ray":                {"Action: [\"xray:PutTraceSegments\", \"xray:PutTelemetryRecords\"]", "Action: \"xray:*\"", "TracingPolicy does not allow just xray:PutTraceSegments"},
+		"traced unasked":              {"    Condition: IsTraced\n", "", "TracingPolicy is there under another condition than IsTraced"},
+		"a function not traced":       {"!Ref DeliverRole, !Ref RotateRole", "!Ref DeliverRole", "TracingPolicy is not that of every role"},
+		"the table's key for all":     {"StringEquals: {\"kms:ViaService\"", "StringLike: {\"kms:ViaService\"", "TableKeyPolicy does not allow just kms:Decrypt"},
 		"policies beside the role":    {"Role: !GetAtt TokenRole.Arn", "Policies: [AdministratorAccess]", "TokenFunction's role is not TokenRole alone"},
 		"a role swapped":              {"Role: !GetAtt UserinfoRole.Arn", "Role: !GetAtt TokenRole.Arn", "UserinfoFunction's role is not UserinfoRole alone"},
 		"a route less":                {"Method: OPTIONS, Path: /userinfo}", "Method: GET, Path: /userinfo}", "UserinfoFunction has no route OPTIONS /userinfo"},
@@ -211,7 +219,7 @@ func TestTemplateRefuses(t *testing.T) {
 		"grants restored":             {"PointInTimeRecoverySpecification: {PointInTimeRecoveryEnabled: false}", "PointInTimeRecoverySpecification: {PointInTimeRecoveryEnabled: true}", "GrantsTable can be restored"},
 		"no recovery":                 {"PointInTimeRecoverySpecification: {PointInTimeRecoveryEnabled: true}", "PointInTimeRecoverySpecification: {PointInTimeRecoveryEnabled: false}", "ConfigTable cannot be restored"},
 		"no deletion protection":      {"DeletionProtectionEnabled: true", "DeletionProtectionEnabled: false", "ConfigTable is not protected against deletion"},
-		"clients go with the stack":   {"  ConfigTable:\n    Type: AWS::DynamoDB::Table\n    DeletionPolicy: Retain", "  ConfigTable:\n    Type: AWS::DynamoDB::Table\n    DeletionPolicy: Delete", "ConfigTable goes with the stack"},
+		"clients go with the stack":   {"AWS owns it by default}\n    DeletionPolicy: Retain", "AWS owns it by default}\n    DeletionPolicy: Delete", "ConfigTable goes with the stack"},
 		"the key goes with the stack": {"  SigningKey:\n    Type: AWS::KMS::Key\n    DeletionPolicy: Retain", "  SigningKey:\n    Type: AWS::KMS::Key\n    DeletionPolicy: Delete", "SigningKey goes with the stack"},
 		"everybody signs":             {"PrincipalArn: [!GetAtt TokenRole.Arn, !GetAtt DeliverRole.Arn,", "PrincipalArn: [!GetAtt TokenRole.Arn, !GetAtt UserinfoRole.Arn,", "SigningKey lets others sign"},
 		"rotate lets others sign":     {"\",\", [!GetAtt TokenRole.Arn, !GetAtt DeliverRole.Arn,", "\",\", [!GetAtt TokenRole.Arn, !GetAtt UserinfoRole.Arn,", "RotateFunction's SIGNERS are not those of SigningKey"},
@@ -294,6 +302,7 @@ func problems(templateText string) []string {
 	for _, id := range slices.Sorted(maps.Keys(functions)) {
 		checkFunction(id, functions[id], resources, template, report)
 	}
+	checkPolicies(resources, report)
 	checkAPI(resources, report)
 	checkTables(resources, report)
 	checkQueue(resources, template, report)
@@ -421,10 +430,8 @@ func needs(f function) ([]string, error) {
 
 // permissions reads what a role allows, and what no role may have.
 func permissions(role map[string]any) (allowed, wrong []string) {
-	for _, property := range []string{"ManagedPolicyArns", "PermissionsBoundary"} {
-		if role[property] != nil {
-			wrong = append(wrong, "has "+property)
-		}
+	if role["ManagedPolicyArns"] != nil {
+		wrong = append(wrong, "has ManagedPolicyArns")
 	}
 	trust := list(at(role, "AssumeRolePolicyDocument", "Statement"))
 	if len(trust) != 1 || text(at(trust[0], "Principal", "Service")) != "lambda.amazonaws.com" || text(at(trust[0], "Action")) != "sts:AssumeRole" {
@@ -449,6 +456,67 @@ func permissions(role map[string]any) (allowed, wrong []string) {
 		}
 	}
 	return allowed, wrong
+}
+
+// checkPolicies holds that there are no roles and policies beside those of the functions,
+// but what a parameter gives them all, and what CodeDeploy has by AWS's own policy.
+func checkPolicies(resources map[string]any, report func(string, ...any)) {
+	roles := []any{}
+	for _, id := range []string{"TokenFunction", "AuthorizeFunction", "UserinfoFunction", "DiscoveryFunction", "DeliverFunction", "RotateFunction"} {
+		roles = append(roles, call{"Ref", functions[id].Role})
+	}
+	known := map[string]struct {
+		condition string
+		statement map[string]any
+	}{
+		"TracingPolicy": {"IsTraced", map[string]any{
+			"Action": []any{"xray:PutTraceSegments", "xray:PutTelemetryRecords"}, "Resource": "*",
+		}},
+		"TableKeyPolicy": {"HasTableKey", map[string]any{
+			"Action": "kms:Decrypt", "Resource": call{"Ref", "TableKeyArn"},
+			"Condition": map[string]any{"StringEquals": map[string]any{"kms:ViaService": call{"Sub", "dynamodb.${AWS::Region}.${AWS::URLSuffix}"}}},
+		}},
+	}
+	bounded := call{"If", []any{"HasBoundary", call{"Ref", "PermissionsBoundaryArn"}, call{"Ref", "AWS::NoValue"}}}
+	for id, resource := range resources {
+		switch text(at(resource, "Type")) {
+		case "AWS::IAM::Role":
+			ofFunction := false
+			for _, f := range functions {
+				ofFunction = ofFunction || f.Role == id
+			}
+			if !ofFunction && id != "DeploymentRole" {
+				report("%s is a role that this test does not know", id)
+			}
+			if !reflect.DeepEqual(at(resource, "Properties", "PermissionsBoundary"), bounded) {
+				report("%s is not bounded as PermissionsBoundaryArn says", id)
+			}
+		case "AWS::IAM::ManagedPolicy", "AWS::IAM::Policy", "AWS::IAM::RolePolicy":
+			policy, is := known[id]
+			if !is {
+				report("%s is a policy that this test does not know", id)
+				continue
+			}
+			if text(at(resource, "Condition")) != policy.condition {
+				report("%s is there under another condition than %s", id, policy.condition)
+			}
+			if !reflect.DeepEqual(list(at(resource, "Properties", "Roles")), roles) {
+				report("%s is not that of every role", id)
+			}
+			statements := list(at(resource, "Properties", "PolicyDocument", "Statement"))
+			policy.statement["Effect"] = "Allow"
+			if len(statements) == 1 {
+				policy.statement["Sid"] = at(statements[0], "Sid")
+			}
+			if len(statements) != 1 || !reflect.DeepEqual(statements[0], any(policy.statement)) {
+				report("%s does not allow just %s", id, strings.Join(texts(policy.statement["Action"]), ", "))
+			}
+		}
+	}
+	deployment := members(at(resources["DeploymentRole"], "Properties"))
+	if deployment["Policies"] != nil || !reflect.DeepEqual(list(deployment["ManagedPolicyArns"]), []any{call{"Sub", "arn:${AWS::Partition}:iam::aws:policy/service-role/AWSCodeDeployRoleForLambdaLimited"}}) {
+		report("DeploymentRole has more than AWS gives CodeDeploy")
+	}
 }
 
 // conditional is the policy that a role has where AuthorizeSigns is yes, and else not.

@@ -20,7 +20,12 @@ type call struct {
 // readTemplate reads the file as maps, lists, scalars and calls.
 func readTemplate(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile("../template.yaml")
+	return readFile(t, "../template.yaml")
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ in the virtual environment of that.
 """
 
 import json
+import logging
 import os
 import sys
 
@@ -18,12 +19,15 @@ class NoManagedPolicies:
         return {}
 
 
+logging.getLogger("samtranslator").setLevel(logging.ERROR)
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 with open(sys.argv[1]) as file:
     template = yaml_parse(file)
 template["Globals"]["Function"]["CodeUri"] = "s3://stand-in/code"
 transformed = transform(template, {}, NoManagedPolicies())
 for name, resource in transformed["Resources"].items():
+    if resource["Type"] == "AWS::CloudFormation::Stack":
+        resource["Properties"]["TemplateURL"] = "https://stand-in.s3.amazonaws.com/template"
     # A variable in the route that the permission does not have as a * would be
     # refused for every request.
     if resource["Type"] == "AWS::Lambda::Permission" and "/{" in json.dumps(resource["Properties"]["SourceArn"]):

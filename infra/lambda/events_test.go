@@ -321,53 +321,39 @@ const rewrite = "GOLDEN"
 func TestEvents(t *testing.T) {
 	checkScript(t)
 	r := newRig(t)
-	functions := map[string]*Environment{}
+	// What needs no signature is asked of one that may not sign, as the template has it
+	// where nothing is said of AuthorizeSigns: the same answers come of the narrower role.
+	signs, signsNot := r.stack(t, nil), r.stack(t, map[string]string{"AuthorizeSigns": "no"})
+	functions := map[string]*guarded{unsigned: r.startIn(t, signsNot, "authorize")}
 	for _, name := range []string{"discovery", "token", "authorize", "userinfo", "deliver"} {
-		e := r.start(t, name)
-		t.Cleanup(func() {
-			if err := e.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		functions[name] = e
+		functions[name] = r.startIn(t, signs, name)
 	}
-	run(t, r, func(t *testing.T, function string, event []byte) ([]byte, string, []string) {
-		payload, id, err := functions[function].Invoke(t.Context(), event)
-		lines, logErr := functions[function].Log()
-		if err := errors.Join(err, logErr); err != nil {
-			t.Fatalf("%v\n%s", err, strings.Join(lines, "\n"))
+	h := run(t, r, func(t *testing.T, function string, event []byte) ([]byte, string, []string) {
+		if function == "authorize" && !signed(t, event) {
+			function = unsigned
 		}
-		return payload, id, lines
+		return functions[function].ask(t, event)
 	})
-	t.Run("no front channel", r.signsNotHere)
+	t.Run("no front channel", func(t *testing.T) {
+		for name, want := range map[string]string{
+			"authorize/type_code_token": "error=unsupported_response_type", "authorize/type_id_token_token": "error=unsupported_response_type",
+			"authorize/no_session": "error=login_required",
+		} {
+			payload, _, _ := functions[unsigned].ask(t, readEvent(t, name))
+			if !strings.Contains(string(payload), want) {
+				t.Errorf("%s: %s", name, payload)
+			}
+		}
+	})
+	others := h.beside(t, r)
+	t.Run("roles", func(t *testing.T) { r.checkRoles(t, functions, others) })
 	if os.Getenv(rewrite) == "write" {
 		t.Fatal("golden files are written; read them, and run this again without " + rewrite)
 	}
 }
 
-// signsNotHere: without AuthorizeSigns, which is the template's default, no response type
-// that needs a signature is to be had, and the others are.
-func (r *rig) signsNotHere(t *testing.T) {
-	env := r.env("authorize")
-	env["AUTHORIZE_SIGNS"] = "false"
-	e, err := Start(t.Context(), Function{Name: "kmint-authorize", Bootstrap: buildFunction(t, "authorize"), Env: env})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = e.Close() })
-	for name, want := range map[string]string{
-		"authorize/type_code_token": "error=unsupported_response_type", "authorize/type_id_token_token": "error=unsupported_response_type",
-		"authorize/no_session": "error=login_required",
-	} {
-		payload, _, err := e.Invoke(t.Context(), readEvent(t, name))
-		if err != nil || !strings.Contains(string(payload), want) {
-			t.Errorf("%s: %v: %s", name, err, payload)
-		}
-	}
-}
-
 // run takes every step of the script through a door.
-func run(t *testing.T, r *rig, through door) {
+func run(t *testing.T, r *rig, through door) *house {
 	t.Helper()
 	h := &house{began: time.Now(), door: through, queue: r.queue, forge: newForge(t), known: map[string]any{"expired_token": r.expiredToken(t)}}
 	maps.Copy(h.known, h.forge.thumbprints(t))
@@ -377,6 +363,7 @@ func run(t *testing.T, r *rig, through door) {
 			t.Fatalf("%s failed, and with it the rest", step[0])
 		}
 	}
+	return h
 }
 
 // A door leads an event to a function, and gives its answer, the id of the

@@ -36,6 +36,11 @@ type rig struct {
 	kmsURL string
 	sqsURL string
 	queue  *queue
+	// kmint is the command line, bootstraps are the built functions, by name.
+	kmint      string
+	bootstraps map[string]string
+	// made are keys that the stack has beside those below, by logical id.
+	made map[string]string
 	// keys by purpose
 	signingKey, ps256Key, es256Key, macKey, secretsKey string
 }
@@ -48,6 +53,8 @@ func newRig(t testing.TB) *rig {
 		tables: ddb.Tables{Config: prefix + "-config", Users: prefix + "-users", Grants: prefix + "-grants"},
 		kms:    kmstest.New(),
 		queue:  &queue{},
+
+		bootstraps: map[string]string{}, made: map[string]string{},
 	}
 	server := httptest.NewServer(r.kms)
 	t.Cleanup(server.Close)
@@ -75,19 +82,36 @@ func newRig(t testing.TB) *rig {
 // nothing to do.
 func (r *rig) seed(t testing.TB) {
 	t.Helper()
-	kmint := goBuild(t, "infra/kmint", "kmint")
+	r.kmint = goBuild(t, "infra/kmint", "kmint")
 	for _, file := range []string{"seed.json", "full.json"} {
-		r.importFile(t, kmint, file, false)
-		r.importFile(t, kmint, file, true)
+		r.importFile(t, file, false)
+		r.importFile(t, file, true)
 	}
 }
 
-func (r *rig) importFile(t testing.TB, kmint, file string, again bool) {
+func (r *rig) importFile(t testing.TB, file string, again bool) {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), kmint, "import",
-		"--config-table", r.tables.Config, "--users-table", r.tables.Users,
-		"--signing-key", r.signingKey, "--key", "PS256="+r.ps256Key, "--key", "ES256="+r.es256Key, "--secrets-key", r.secretsKey,
-		"--issuer", issuer, "--seed", filepath.Join(root, "infra/examples", file))
+	out := r.runImport(t, filepath.Join(root, "infra/examples", file), "PS256="+r.ps256Key, "ES256="+r.es256Key)
+	changes, _, _ := strings.Cut(out, "\n\n")
+	for change := range strings.Lines(changes) {
+		// The second file finds the keys and the issuer of the first.
+		if known := strings.HasPrefix(change, "unchanged "); again && !known || !again && known && file == "seed.json" {
+			t.Errorf("kmint import of %s, again: %v, says %s", file, again, change)
+		}
+	}
+}
+
+// runImport runs `kmint import` of a seed file, with the first keys beside that for RS256.
+func (r *rig) runImport(t testing.TB, file string, keys ...string) string {
+	t.Helper()
+	arguments := []string{
+		"import", "--config-table", r.tables.Config, "--users-table", r.tables.Users,
+		"--signing-key", r.signingKey, "--secrets-key", r.secretsKey, "--issuer", issuer, "--seed", file,
+	}
+	for _, key := range keys {
+		arguments = append(arguments, "--key", key)
+	}
+	command := exec.CommandContext(t.Context(), r.kmint, arguments...)
 	command.Env = []string{
 		"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=example", "AWS_SECRET_ACCESS_KEY=example",
 		"AWS_ENDPOINT_URL_DYNAMODB=" + r.db.URL, "AWS_ENDPOINT_URL_KMS=" + r.kmsURL,
@@ -96,13 +120,7 @@ func (r *rig) importFile(t testing.TB, kmint, file string, again bool) {
 	if err != nil {
 		t.Fatalf("kmint import: %v\n%s", err, out)
 	}
-	changes, _, _ := strings.Cut(string(out), "\n\n")
-	for change := range strings.Lines(changes) {
-		// The second file finds the keys and the issuer of the first.
-		if known := strings.HasPrefix(change, "unchanged "); again && !known || !again && known && file == "seed.json" {
-			t.Errorf("kmint import of %s, again: %v, says %s", file, again, change)
-		}
-	}
+	return string(out)
 }
 
 // env is the function's own environment, as template.yaml gives it.
@@ -162,15 +180,14 @@ func (q *queue) take() []string {
 	return messages
 }
 
-// start builds a function as the Makefile does, but for this machine, and starts
-// it.
-func (r *rig) start(t testing.TB, function string) *Environment {
+// build builds a function as the Makefile does, but for this machine, once for the rig. t
+// is the test that made it, or one within.
+func (r *rig) build(t testing.TB, function string) string {
 	t.Helper()
-	e, err := Start(t.Context(), Function{Name: "kmint-" + function, Bootstrap: buildFunction(t, function), Env: r.env(function)})
-	if err != nil {
-		t.Fatal(err)
+	if r.bootstraps[function] == "" {
+		r.bootstraps[function] = buildFunction(t, function)
 	}
-	return e
+	return r.bootstraps[function]
 }
 
 func buildFunction(t testing.TB, function string) string {

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
+
 	"kmint/infra/rig/kmstest"
 	"kmint/pkg/dynamo"
 	"kmint/pkg/kms"
@@ -37,13 +40,9 @@ func TestRotate(t *testing.T) {
 		for _, operation := range counted {
 			before[operation] = r.kms.Calls(operation)
 		}
-		payload, _, err := rotate.Invoke(t.Context(), event)
-		if err != nil || string(payload) != "null" {
-			t.Fatalf("%s: %s %v", what, payload, err)
-		}
-		lines, err := rotate.Log()
-		if err != nil {
-			t.Fatal(err)
+		payload, _, lines := rotate.ask(t, event)
+		if string(payload) != "null" {
+			t.Fatalf("%s: %s", what, payload)
 		}
 		calls := map[string]int{}
 		for _, operation := range counted {
@@ -115,6 +114,44 @@ func TestRotate(t *testing.T) {
 	want, err := os.ReadFile(path)
 	if err != nil || strings.TrimSpace(string(want)) != string(raw) {
 		t.Errorf("%v: got\n%s", err, raw)
+	}
+
+	// What no run of the golden file does: keys that it made are ended, one that somebody
+	// has changed is guarded again, and keys of others are seen and left alone.
+	for _, stranger := range strangers() {
+		arn, err := r.kms.Create(kmstest.P256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range stranger.Tags {
+			if err := r.kms.Tag(arn, name, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	unguard(t, r)
+	for _, d := range []time.Duration{90 * 24 * time.Hour, 30*24*time.Hour + 3*time.Hour, 31 * 24 * time.Hour, 0} {
+		ago(d)
+		run("later")
+	}
+	r.exact(t, r.stack(t, nil), asked(rotate), map[string]string{
+		"RotateRole.TagWhatItMakes allows kms:TagResource a key aws:requesttag/kmint:made-by=rotate aws:requesttag/kmint:stack=kmint aws:requesttag/kmint:use=sign aws:resourcetag/": "KMS asks for this permission on a key that is not made yet, and has no condition that tells the making of a key from the tagging of one",
+	})
+}
+
+// unguard takes the policy of a key that rotation has made away.
+func unguard(t *testing.T, r *rig) {
+	t.Helper()
+	for _, s := range r.kms.States() {
+		if s.Tags[kms.TagMadeBy] == kms.Rotate && s.Tags[kms.TagStack] == "kmint" {
+			_, err := kms.NewClient(r.kmsConfig()).PutKeyPolicy(t.Context(), &awskms.PutKeyPolicyInput{
+				KeyId: &s.ARN, Policy: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + kmstest.Account + `:root"}, "Action": "kms:*", "Resource": "*"}]}`),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
 	}
 }
 

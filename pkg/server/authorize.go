@@ -40,7 +40,7 @@ type Authorize struct {
 	Ended     store.GrantEnder
 	Consents  store.Consents
 	Codes     store.Codes
-	Opaque    store.OpaqueTokens
+	Opaque    store.OpaqueWriter
 	Documents store.Documents
 	MAC       session.MAC
 	// Queue is where the deliver function takes from.

@@ -537,11 +537,16 @@ type OpaqueReader interface {
 	Token(ctx context.Context, digest oauth.Digest, now time.Time) (OpaqueToken, error)
 }
 
-// OpaqueTokens keeps opaque access tokens.
-type OpaqueTokens interface {
-	OpaqueReader
+// OpaqueWriter keeps opaque access tokens.
+type OpaqueWriter interface {
 	// PutToken writes a new token. ErrConflict if the digest exists.
 	PutToken(ctx context.Context, t OpaqueToken) error
+}
+
+// OpaqueTokens are both.
+type OpaqueTokens interface {
+	OpaqueReader
+	OpaqueWriter
 }
 
 // Documents keeps what was fetched from others, so that a new process need not

@@ -96,7 +96,7 @@ type Issuer struct {
 	Issuers store.Issuers
 	Signer  jwt.Signer
 	// Opaque keeps the tokens that say nothing themselves.
-	Opaque store.OpaqueTokens
+	Opaque store.OpaqueWriter
 	Now    func() time.Time
 }
 

@@ -140,6 +140,8 @@ type State struct {
 	ARN, Spec, State string
 	MultiRegion      bool
 	Tags             map[string]string
+	// Policy is "" for the default.
+	Policy string
 }
 
 // States lists all keys, in the order of their ARNs.
@@ -153,7 +155,7 @@ func (s *Server) States() []State {
 		for _, t := range k.tags {
 			tags[t.TagKey] = t.TagValue
 		}
-		all = append(all, State{k.arn(), k.spec, k.state, k.multiRegion, tags})
+		all = append(all, State{k.arn(), k.spec, k.state, k.multiRegion, tags, k.policy})
 	}
 	slices.SortFunc(all, func(a, b State) int { return strings.Compare(a.ARN, b.ARN) })
 	return all

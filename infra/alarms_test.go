@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"kmint/infra/rig/kmstest"
+	"kmint/pkg/audit"
 	"kmint/pkg/bolt"
 	"kmint/pkg/config"
 	"kmint/pkg/jwt"
@@ -159,6 +160,30 @@ func TestOwnMetrics(t *testing.T) {
 	}
 	if !maps.Equal(printed, defined) {
 		t.Errorf("printed %v, defined %v", printed, defined)
+	}
+}
+
+// README.md names every event, with Auth0's code, and every metric, with its unit.
+func TestReadmeSaysWhatIsSaid(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for event, kind := range audit.Kinds() {
+		row := strings.ReplaceAll("| `"+string(event)+"` | `"+kind.Auth0+"` |", "| `` |", "| |")
+		if !strings.Contains(string(readme), row) {
+			t.Errorf("there is no row %s", row)
+		}
+	}
+	for _, d := range meter.Metrics() {
+		listed := false
+		for line := range strings.Lines(string(readme)) {
+			cells := strings.Split(line, "|")
+			listed = listed || len(cells) == 5 && strings.Contains(cells[1], "`"+string(d.Name)+"`") && strings.TrimSpace(cells[2]) == d.Unit
+		}
+		if !listed {
+			t.Errorf("there is no row for %s in %q", d.Name, d.Unit)
+		}
 	}
 }
 

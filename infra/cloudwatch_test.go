@@ -370,8 +370,8 @@ type mathematics struct {
 	wrong  error
 }
 
-func (m *mathematics) take(any ...string) string {
-	if len(m.tokens) > 0 && slices.Contains(any, m.tokens[0]) {
+func (m *mathematics) take(of ...string) string {
+	if len(m.tokens) > 0 && slices.Contains(of, m.tokens[0]) {
 		token := m.tokens[0]
 		m.tokens = m.tokens[1:]
 		return token

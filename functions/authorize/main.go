@@ -2,8 +2,6 @@
 package main
 
 import (
-	"errors"
-	"log"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -19,11 +17,7 @@ import (
 var version string // stamped by the build
 
 func main() {
-	env, wrong := config.Read[config.Authorize]()
-	sdk, err := config.AWS()
-	if err := errors.Join(wrong, err); err != nil {
-		log.Fatal(err)
-	}
+	env, sdk := config.Start[config.Authorize](version)
 	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable, UsersTable: env.UsersTable, GrantsTable: env.GrantsTable}
 	key := kms.NewClient(sdk)
 	authorize := server.Authorize{

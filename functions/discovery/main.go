@@ -2,7 +2,6 @@
 package main
 
 import (
-	"log"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -16,14 +15,7 @@ import (
 var version string // stamped by the build
 
 func main() {
-	env, err := config.Read[config.Discovery]()
-	if err != nil {
-		log.Fatal(err)
-	}
-	sdk, err := config.AWS()
-	if err != nil {
-		log.Fatal(err)
-	}
+	env, sdk := config.Start[config.Discovery](version)
 	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable}
 	discovery := server.Discovery{
 		Issuer: env.Issuer, TokenPath: env.TokenPath, AuthorizeSigns: env.Signs,

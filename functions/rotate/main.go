@@ -2,7 +2,6 @@
 package main
 
 import (
-	"log"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -16,14 +15,7 @@ import (
 var version string // stamped by the build
 
 func main() {
-	env, err := config.Read[config.Rotate]()
-	if err != nil {
-		log.Fatal(err)
-	}
-	sdk, err := config.AWS()
-	if err != nil {
-		log.Fatal(err)
-	}
+	env, sdk := config.Start[config.Rotate](version)
 	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable}
 	keeper := kms.Keeper{Client: kms.NewClient(sdk), Stack: env.Stack, Signers: env.Signers}
 	rotate := server.Rotate{

@@ -2,7 +2,6 @@
 package main
 
 import (
-	"log"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -17,14 +16,7 @@ import (
 var version string // stamped by the build
 
 func main() {
-	env, err := config.Read[config.Token]()
-	if err != nil {
-		log.Fatal(err)
-	}
-	sdk, err := config.AWS()
-	if err != nil {
-		log.Fatal(err)
-	}
+	env, sdk := config.Start[config.Token](version)
 	db := &dynamo.Store{DB: dynamo.NewClient(sdk), ConfigTable: env.ConfigTable, UsersTable: env.UsersTable, GrantsTable: env.GrantsTable}
 	key := kms.NewClient(sdk)
 	token := server.Token{

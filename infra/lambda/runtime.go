@@ -100,7 +100,7 @@ func (e *FunctionError) Error() string {
 }
 
 // Start starts the function and waits until it asks for its first event. The
-// error of one that does not has its log.
+// error of one that does not has what it told Lambda, as *FunctionError, and its log.
 func Start(ctx context.Context, f Function) (*Environment, error) {
 	log, err := os.CreateTemp("", "kmint-lambda-*.log")
 	if err != nil {
@@ -125,6 +125,11 @@ func Start(ctx context.Context, f Function) (*Environment, error) {
 		close(e.exited)
 	}()
 	if err := e.idle(ctx, initTimeout); err != nil {
+		select {
+		case told := <-e.answers: // to init/error
+			err = errors.Join(err, told.err)
+		default:
+		}
 		lines, logErr := e.Log()
 		return nil, errors.Join(fmt.Errorf("lambda: %s did not start: %w\n%s", f.Name, err, strings.Join(lines, "\n")), logErr, e.Close())
 	}

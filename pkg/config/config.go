@@ -3,8 +3,8 @@
 // There is one struct for each function, because each function is given exactly
 // what it needs. It is read once, at start, and checked in full: all problems
 // are reported together, and a process whose environment is wrong does not
-// start. The SDK's own variables, such as AWS_REGION and
-// AWS_ENDPOINT_URL_DYNAMODB, are the SDK's to read.
+// start; start.go says why, and what is seen of it. The SDK's own variables, such as
+// AWS_REGION and AWS_ENDPOINT_URL_DYNAMODB, are the SDK's to read.
 package config
 
 import (
@@ -14,6 +14,8 @@ import (
 	"math"
 	"net/netip"
 	"net/url"
+	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -111,6 +113,18 @@ func (c Rotate) Period() time.Duration { return time.Duration(c.RotationDays) * 
 // Publish is PublishHours as a time span.
 func (c Rotate) Publish() time.Duration { return time.Duration(c.PublishHours) * time.Hour }
 
+// Preflight is the environment of the preflight function.
+type Preflight struct {
+	Common
+	// Key is the ARN of the KMS key that it authenticates by.
+	Key string `env:"PREFLIGHT_KEY,notEmpty"`
+	// The versions to try, by their ARN.
+	TokenVersion     string `env:"TOKEN_VERSION,notEmpty"`
+	AuthorizeVersion string `env:"AUTHORIZE_VERSION,notEmpty"`
+	UserinfoVersion  string `env:"USERINFO_VERSION,notEmpty"`
+	DiscoveryVersion string `env:"DISCOVERY_VERSION,notEmpty"`
+}
+
 // Local is the environment of `make run`.
 type Local struct {
 	// Port is the TCP port to listen on; 0 takes a free one.
@@ -145,8 +159,13 @@ func (c Local) AnnouncedTokenPath() string {
 	return c.TokenPath
 }
 
+// A Function is the environment of one.
+type Function interface {
+	Token | Authorize | Userinfo | Discovery | Deliver | Rotate | Preflight
+}
+
 // Read reads and checks an environment. The error has one line for each problem.
-func Read[T Token | Authorize | Userinfo | Discovery | Deliver | Rotate | Local]() (T, error) {
+func Read[T Function | Local]() (T, error) {
 	return read[T](env.Options{})
 }
 
@@ -158,20 +177,74 @@ func read[T any](options env.Options) (T, error) {
 		if !errors.As(err, &all) {
 			return zero, fmt.Errorf("config: %w", err)
 		}
-		problems = all.Errors
+		for _, err := range all.Errors {
+			problems = append(problems, plain[T](err, options))
+		}
 	}
-	problems = append(problems, any(&cfg).(interface{ check() []error }).check()...)
+	for _, problem := range any(&cfg).(interface{ check() []error }).check() {
+		// What could not be read is not judged by its zero value too.
+		variable, _, _ := strings.Cut(problem.Error(), " ")
+		if !slices.ContainsFunc(problems, func(err error) bool { return strings.HasPrefix(err.Error(), variable+" ") }) {
+			problems = append(problems, problem)
+		}
+	}
 	if err := errors.Join(problems...); err != nil {
 		return zero, err
 	}
 	return cfg, nil
 }
 
-func (c *Common) check() []error {
-	return found(named("ISSUER", CheckIssuer(c.Issuer)), checkLevel(c.Log))
+// plain says what the library found by the name of the variable, as checks do.
+func plain[T any](err error, options env.Options) error {
+	var unset env.VarIsNotSetError
+	var empty env.EmptyVarError
+	var unread env.ParseError
+	switch {
+	case errors.As(err, &unset):
+		return fmt.Errorf("%s is not set", unset.Key)
+	case errors.As(err, &empty):
+		return fmt.Errorf("%s is empty", empty.Key)
+	case errors.As(err, &unread):
+		field, _ := reflect.TypeFor[T]().FieldByName(unread.Name)
+		variable, _, _ := strings.Cut(field.Tag.Get("env"), ",")
+		what := "number"
+		if field.Type.Kind() == reflect.Bool {
+			what = "truth value, true or false"
+		}
+		value := os.Getenv(variable)
+		if options.Environment != nil {
+			value = options.Environment[variable]
+		}
+		return fmt.Errorf("%s %q is not a %s", variable, value, what)
+	default:
+		return err
+	}
 }
 
-func (c *Token) check() []error { return append(c.Common.check(), found(checkPath(c.TokenPath))...) }
+func (c *Common) check() []error {
+	return found(named("ISSUER", CheckIssuer(c.Issuer)), checkLevel(c.Log), checkTable("CONFIG_TABLE", c.ConfigTable))
+}
+
+func (c *Token) check() []error {
+	return append(c.Common.check(), found(
+		checkTable("USERS_TABLE", c.UsersTable), checkTable("GRANTS_TABLE", c.GrantsTable),
+		checkKey("MAC_KEY", c.MACKey), checkKey("SECRETS_KEY", c.SecretsKey), checkPath(c.TokenPath),
+	)...)
+}
+
+func (c *Authorize) check() []error {
+	return append(c.Common.check(), found(
+		checkTable("USERS_TABLE", c.UsersTable), checkTable("GRANTS_TABLE", c.GrantsTable),
+		checkKey("MAC_KEY", c.MACKey), checkQueue("LOGOUT_QUEUE", c.LogoutQueue),
+	)...)
+}
+
+func (c *Userinfo) check() []error {
+	return append(c.Common.check(), found(
+		checkTable("USERS_TABLE", c.UsersTable), checkTable("GRANTS_TABLE", c.GrantsTable), checkKey("MAC_KEY", c.MACKey),
+	)...)
+}
+
 func (c *Discovery) check() []error {
 	return append(c.Common.check(), found(checkPath(c.TokenPath))...)
 }
@@ -271,6 +344,33 @@ func checkPath(path string) error {
 	default:
 		return nil
 	}
+}
+
+// tableNames are from the Amazon DynamoDB Developer Guide, "Naming rules", but for the
+// least length, which is no error of a kind that anybody makes.
+var tableNames = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,255}$`)
+
+// The checks below let "" pass: it is named already where it is wrong.
+
+func checkTable(variable, name string) error {
+	if name == "" || tableNames.MatchString(name) {
+		return nil
+	}
+	return fmt.Errorf("%s %q is not the name of a table", variable, name)
+}
+
+func checkKey(variable, key string) error {
+	if key == "" || strings.HasPrefix(key, "arn:") {
+		return nil
+	}
+	return fmt.Errorf("%s %q is not the ARN of a KMS key", variable, key)
+}
+
+func checkQueue(variable, queue string) error {
+	if queue == "" || strings.HasPrefix(queue, "https://") || strings.HasPrefix(queue, "http://") {
+		return nil
+	}
+	return fmt.Errorf("%s %q is not the URL of a queue", variable, queue)
 }
 
 func checkPort(port string) error {

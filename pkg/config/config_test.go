@@ -85,6 +85,21 @@ func TestAllProblemsAtOnce(t *testing.T) {
 			t.Errorf("%s is named %d times in:\n%v", name, n, err)
 		}
 	}
+	_, err = read[Authorize](tables("CONFIG_TABLE=a b", "USERS_TABLE=u#", "GRANTS_TABLE=", "MAC_KEY=alias/mac", "LOGOUT_QUEUE=logout", "AUTHORIZE_SIGNS=perhaps"))
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	wrong := []string{
+		`GRANTS_TABLE is empty`,
+		`AUTHORIZE_SIGNS "perhaps" is not a truth value, true or false`,
+		`CONFIG_TABLE "a b" is not the name of a table`,
+		`USERS_TABLE "u#" is not the name of a table`,
+		`MAC_KEY "alias/mac" is not the ARN of a KMS key`,
+		`LOGOUT_QUEUE "logout" is not the URL of a queue`,
+	}
+	if got := strings.Split(err.Error(), "\n"); !slices.Equal(got, wrong) {
+		t.Errorf("got %q", got)
+	}
 	_, token := read[Token](tables("MAC_KEY="))
 	_, userinfo := read[Userinfo](tables("MAC_KEY="))
 	for _, err := range []error{token, userinfo} {
@@ -112,15 +127,15 @@ func TestRotateProblems(t *testing.T) {
 	good := []string{"STACK=kmint", "SIGNERS=arn:aws:iam::1:role/a"}
 	for set, want := range map[string]string{
 		"ROTATION_DAYS=6":          "ROTATION_DAYS 6 is not a number from 7 to 3650",
-		"ROTATION_DAYS=x":          "RotationDays",
+		"ROTATION_DAYS=x":          `ROTATION_DAYS "x" is not a number`,
 		"PUBLISH_HOURS=1":          "PUBLISH_HOURS 1 is not a number from 2",
 		"PUBLISH_HOURS=169":        "PUBLISH_HOURS 169 is not a number from 2",
 		"SIGNERS=":                 "SIGNERS",
 		"SIGNERS=arn:aws:iam::1:x": `SIGNERS has "arn:aws:iam::1:x", which is not the ARN of a role`,
 		"STACK=":                   "STACK",
 	} {
-		if _, err := read[Rotate](tables(append(slices.Clone(good), set)...)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %s", set, err, want)
+		if _, err := read[Rotate](tables(append(slices.Clone(good), set)...)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v, want %s alone", set, err, want)
 		}
 	}
 	if _, err := read[Rotate](tables(append(good, "ROTATION_DAYS=7", "PUBLISH_HOURS=2")...)); err != nil {

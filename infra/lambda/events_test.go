@@ -398,6 +398,8 @@ type house struct {
 	// secrets are those of the events so far.
 	secrets []string
 	logged  []string
+	// audited are lines of the audit file.
+	audited []string
 }
 
 func (h *house) step(t *testing.T, name, which string) {
@@ -411,6 +413,8 @@ func (h *house) step(t *testing.T, name, which string) {
 	s := sight{run: h.began, began: time.Now().Truncate(time.Millisecond), known: h.known, kept: map[string]any{}}
 	payload, id, lines := h.door(t, function, event)
 	s.ended, s.id = time.Now(), id
+	h.logged = append(h.logged, lines...)
+	lines = h.apart(t, name, s, lines)
 	if function == "deliver" {
 		s.tree = seeDelivery(t, payload, lines)
 	} else {
@@ -428,7 +432,6 @@ func (h *house) step(t *testing.T, name, which string) {
 
 	h.compare(t, name, which, s)
 	maps.Copy(h.known, s.kept)
-	h.logged = append(h.logged, lines...)
 	if function == "deliver" {
 		h.checkDelivery(t, s)
 		return
@@ -570,12 +573,18 @@ func (h *house) checkLeaks(t *testing.T) {
 
 // leaks returns a line that holds one of the secrets as it is or escaped, or "".
 func leaks(lines, secrets []string) string {
+	var forms []string
+	for _, secret := range secrets {
+		if secret != "" {
+			forms = append(forms, secret, url.QueryEscape(secret), inJSON(secret))
+		}
+	}
+	slices.Sort(forms)
+	forms = slices.Compact(forms)
 	for _, line := range lines {
-		for _, secret := range secrets {
-			for _, form := range []string{secret, url.QueryEscape(secret), inJSON(secret)} {
-				if secret != "" && strings.Contains(line, form) {
-					return line
-				}
+		for _, form := range forms {
+			if strings.Contains(line, form) {
+				return line
 			}
 		}
 	}

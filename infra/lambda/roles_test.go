@@ -414,6 +414,7 @@ func (r *rig) checkRoles(t *testing.T, functions, others map[string]*guarded) {
 	r.exact(t, r.stack(t, nil), maps.Clone(all), nil)
 	r.exact(t, r.stack(t, map[string]string{"Tracing": "yes", "TableKeyArn": "arn:aws:kms:us-east-1:" + kmstest.Account + ":key/of-the-tables"}), maps.Clone(all), nil)
 	r.exact(t, r.stack(t, map[string]string{"AuthorizeSigns": "no"}), asked(functions[unsigned], others[unsigned]), nil)
+	t.Run("administrator", func(t *testing.T) { r.checkAdministrator(t) })
 	t.Run("removed", func(t *testing.T) { r.checkRemoved(t, all) })
 	t.Run("widened", func(t *testing.T) { r.checkWidened(t, all) })
 
@@ -477,6 +478,30 @@ func strangers() []iam.Key {
 		{ARN: arn + "b", Tags: map[string]string{"kmint:stack": "another", "kmint:use": "sign"}},
 		{ARN: arn + "c", Tags: map[string]string{"kmint:stack": "another", "kmint:use": "sign", "kmint:made-by": "rotate"}},
 		{ARN: arn + "d", Tags: map[string]string{"kmint:stack": "another", "kmint:use": "seal"}},
+	}
+}
+
+// checkAdministrator: whoever may do everything in the account signs by none of the keys,
+// and has all other power over them, so that no key is lost to its owner.
+func (r *rig) checkAdministrator(t *testing.T) {
+	everything, err := iam.ReadKeyPolicy("Administrator", `{"Statement": {"Sid": "Everything", "Effect": "Allow", "Action": "*", "Resource": "*"}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	administrator := iam.Role{ARN: "arn:aws:iam::" + kmstest.Account + ":role/Administrator", Policy: everything}
+	keys, err := r.stack(t, nil).Keys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, key := range keys {
+		for action, allowed := range map[string]bool{
+			"kms:Sign": key.Tags["kmint:use"] != "sign", "kms:DescribeKey": true, "kms:PutKeyPolicy": true, "kms:ScheduleKeyDeletion": true, "kms:TagResource": true,
+		} {
+			_, refused := administrator.Judge(iam.Call{Request: iam.Request{Action: action, Resource: key.ARN}, Key: &key})
+			if (refused == "") != allowed {
+				t.Errorf("%s of %s by an administrator: %q", action, id, refused)
+			}
+		}
 	}
 }
 

@@ -179,7 +179,7 @@ func (c Condition) check() error {
 		return fmt.Errorf("%s on %s", c.Operator, c.Key)
 	}
 	if base == "Null" && (len(c.Values) != 1 || c.Values[0] != "true" && c.Values[0] != "false") {
-		return fmt.Errorf("Null is %v", c.Values)
+		return fmt.Errorf("the operator Null of %v", c.Values)
 	}
 	return nil
 }

@@ -99,7 +99,7 @@ func TestDecide(t *testing.T) {
 	const (
 		sign      = `{"Effect": "Allow", "Action": "kms:Sign", "Resource": "arn:aws:kms:us-east-1:000000000000:key/*"}`
 		elsewhere = `{"Effect": "Allow", "Action": "kms:Sign", "Resource": "arn:aws:kms:us-east-1:000000000000:key/b"}`
-		any       = `{"Effect": "Allow", "Action": "KMS:*", "Resource": "*"}`
+		all       = `{"Effect": "Allow", "Action": "KMS:*", "Resource": "*"}`
 		denied    = `{"Effect": "Deny", "Action": "kms:Sign", "Resource": "*"}`
 		delegated = `{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}, "Action": "kms:*", "Resource": "*"}`
 		described = `{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}, "Action": "kms:DescribeKey", "Resource": "*"}`
@@ -113,12 +113,12 @@ func TestDecide(t *testing.T) {
 	}{
 		"nothing":                     {nil, read(delegated), "no identity-based policy"},
 		"allowed":                     {read(sign), read(delegated), ""},
-		"allowed by a pattern":        {read(any), read(delegated), ""},
+		"allowed by a pattern":        {read(all), read(delegated), ""},
 		"another key":                 {read(elsewhere), read(delegated), "no identity-based policy"},
 		"denied by the role":          {read(sign, denied), read(delegated), "explicit deny in p."},
 		"the key leaves out IAM":      {read(sign), read(described), "no resource-based policy"},
 		"the key is of others":        {read(sign), read(foreign), "no resource-based policy"},
-		"the key denies it":           {read(any), read(delegated, onlyOther), "explicit deny in a resource-based policy"},
+		"the key denies it":           {read(all), read(delegated, onlyOther), "explicit deny in a resource-based policy"},
 		"the key denies it to others": {read(sign), read(delegated, onlyThis), ""},
 		"no key":                      {read(sign), nil, ""},
 	} {

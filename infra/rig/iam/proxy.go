@@ -179,7 +179,10 @@ func (p *Proxy) asked(prefix, operation string, body []byte) ([]Call, error) {
 }
 
 // equality is the one on the partition key that every Query has.
-var equality = regexp.MustCompile(`^\(?\s*(#?[A-Za-z0-9_]+)\s*=\s*(:[A-Za-z0-9_]+)\s*\)?$`)
+var (
+	equality = regexp.MustCompile(`^\(?\s*(#?[A-Za-z0-9_]+)\s*=\s*(:[A-Za-z0-9_]+)\s*\)?$`)
+	and      = regexp.MustCompile(`(?i)\s+and\s+`)
+)
 
 func (p *Proxy) askedOfDynamoDB(operation string, body []byte) ([]Call, error) {
 	type attribute struct{ S *string }
@@ -203,7 +206,7 @@ func (p *Proxy) askedOfDynamoDB(operation string, body []byte) ([]Call, error) {
 	case "PutItem":
 		value = in.Item[attributeName]
 	case "Query":
-		for _, part := range regexp.MustCompile(`(?i)\s+and\s+`).Split(in.KeyConditionExpression, -1) {
+		for _, part := range and.Split(in.KeyConditionExpression, -1) {
 			found := equality.FindStringSubmatch(strings.TrimSpace(part))
 			if found == nil {
 				continue

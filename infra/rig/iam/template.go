@@ -136,7 +136,7 @@ func (s *Stack) there(id string) (bool, error) {
 // Value is a property of a resource, its intrinsic functions resolved: maps, lists and
 // texts. nil is one that is not there.
 func (s *Stack) Value(path ...string) (any, error) {
-	var v any = s.template["Resources"]
+	v := at(s.template, "Resources")
 	for _, name := range path {
 		if c, ok := v.(call); ok {
 			var err error
@@ -316,7 +316,7 @@ func (s *Stack) substitute(argument any) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.WriteString(fmt.Sprint(value))
+		_, _ = fmt.Fprint(&out, value)
 		text = after
 	}
 }

@@ -196,14 +196,11 @@ func read[T any](options env.Options) (T, error) {
 
 // plain says what the library found by the name of the variable, as checks do.
 func plain[T any](err error, options env.Options) error {
-	var unset env.VarIsNotSetError
 	var empty env.EmptyVarError
 	var unread env.ParseError
 	switch {
-	case errors.As(err, &unset):
-		return fmt.Errorf("%s is not set", unset.Key)
-	case errors.As(err, &empty):
-		return fmt.Errorf("%s is empty", empty.Key)
+	case errors.As(err, &empty): // or not there
+		return fmt.Errorf("%s is not set", empty.Key)
 	case errors.As(err, &unread):
 		field, _ := reflect.TypeFor[T]().FieldByName(unread.Name)
 		variable, _, _ := strings.Cut(field.Tag.Get("env"), ",")

@@ -90,7 +90,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		t.Fatal("accepted")
 	}
 	wrong := []string{
-		`GRANTS_TABLE is empty`,
+		`GRANTS_TABLE is not set`,
 		`AUTHORIZE_SIGNS "perhaps" is not a truth value, true or false`,
 		`CONFIG_TABLE "a b" is not the name of a table`,
 		`USERS_TABLE "u#" is not the name of a table`,

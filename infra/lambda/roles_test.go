@@ -415,8 +415,11 @@ func (r *rig) checkRoles(t *testing.T, functions, others map[string]*guarded) {
 	r.exact(t, r.stack(t, map[string]string{"Tracing": "yes", "TableKeyArn": "arn:aws:kms:us-east-1:" + kmstest.Account + ":key/of-the-tables"}), maps.Clone(all), nil)
 	r.exact(t, r.stack(t, map[string]string{"AuthorizeSigns": "no"}), asked(functions[unsigned], others[unsigned]), nil)
 	t.Run("administrator", func(t *testing.T) { r.checkAdministrator(t) })
-	t.Run("removed", func(t *testing.T) { r.checkRemoved(t, all) })
-	t.Run("widened", func(t *testing.T) { r.checkWidened(t, all) })
+	t.Run("removed", func(t *testing.T) {
+		r.checkRemoved(t, all, removed)
+		r.checkFails(t)
+	})
+	t.Run("widened", func(t *testing.T) { r.checkWidened(t, all, widened) })
 
 	// No function and no condition is left out.
 	ids, err := r.stack(t, nil).Resources("AWS::Serverless::Function")
@@ -505,21 +508,27 @@ func (r *rig) checkAdministrator(t *testing.T) {
 	}
 }
 
-// checkRemoved takes one thing out of a role, and names the event that fails then.
-func (r *rig) checkRemoved(t *testing.T, calls map[string][]iam.Call) {
-	for _, tt := range []struct{ function, part, event string }{
-		{"TokenFunction", "TokenRole.UseOnce: dynamodb:leadingkeys once#*", "token/private_key_jwt"},
-		{"TokenFunction", "TokenRole.UseOnce: dynamodb:DeleteItem", "token/password"},
-		{"TokenFunction", "TokenRole.ReadUsers: dynamodb:leadingkeys login#*", "token/password_wrong"},
-		{"TokenFunction", "TokenRole.Unseal", "token/client_secret_jwt"},
-		{"TokenFunction", "TokenRole.Sign: kms:signingalgorithm ECDSA_SHA_256", "token/es256"},
-		{"TokenFunction", "TokenRole.SignMu", "beside/token_by_ML-DSA-44"},
-		{"AuthorizeFunction", "AuthorizeRole.ListWhatIsOnes: dynamodb:leadingkeys grant#*", "authorize/consents_withdrawn"},
-		{"AuthorizeFunction", "AuthorizeRole.TellOfLogouts", "authorize/logout_hint"},
-		{"UserinfoFunction", "UserinfoRole.ReadGrants: dynamodb:leadingkeys token#*", "userinfo/opaque"},
-		{"DiscoveryFunction", "DiscoveryRole.ReadConfig: dynamodb:leadingkeys keys", "discovery/openid_configuration"},
-		{"DeliverFunction", "DeliverRole.Sign", "deliver/not_https"},
-	} {
+// A removal is one part of a role, and the first event that fails without it.
+type removal struct{ function, part, event string }
+
+var removed = []removal{
+	{"TokenFunction", "TokenRole.UseOnce: dynamodb:leadingkeys once#*", "token/private_key_jwt"},
+	{"TokenFunction", "TokenRole.UseOnce: dynamodb:DeleteItem", "token/password"},
+	{"TokenFunction", "TokenRole.ReadUsers: dynamodb:leadingkeys login#*", "token/password_wrong"},
+	{"TokenFunction", "TokenRole.Unseal", "token/client_secret_jwt"},
+	{"TokenFunction", "TokenRole.Sign: kms:signingalgorithm ECDSA_SHA_256", "token/es256"},
+	{"TokenFunction", "TokenRole.SignMu", "beside/token_by_ML-DSA-44"},
+	{"AuthorizeFunction", "AuthorizeRole.ListWhatIsOnes: dynamodb:leadingkeys grant#*", "authorize/consents_withdrawn"},
+	{"AuthorizeFunction", "AuthorizeRole.TellOfLogouts", "authorize/logout_hint"},
+	{"UserinfoFunction", "UserinfoRole.ReadGrants: dynamodb:leadingkeys token#*", "userinfo/opaque"},
+	{"DiscoveryFunction", "DiscoveryRole.ReadConfig: dynamodb:leadingkeys keys", "discovery/openid_configuration"},
+	{"DeliverFunction", "DeliverRole.Sign", "deliver/not_https"},
+}
+
+// checkRemoved takes one thing out of a role at a time.
+func (r *rig) checkRemoved(t *testing.T, calls map[string][]iam.Call, removals []removal) {
+	t.Helper()
+	for _, tt := range removals {
 		f, err := r.stack(t, nil).Function(tt.function)
 		if err != nil {
 			t.Fatal(err)
@@ -529,8 +538,10 @@ func (r *rig) checkRemoved(t *testing.T, calls map[string][]iam.Call) {
 			t.Errorf("without %s (%v), %q fails", tt.part, known, event)
 		}
 	}
+}
 
-	// And what fails is the function: with a refused read there is no answer.
+// checkFails: what is refused is not only noted. Without one read a function has no answer.
+func (r *rig) checkFails(t *testing.T) {
 	stack := r.stack(t, nil)
 	without := strings.Replace(string(templateText(t)), `{"dynamodb:LeadingKeys": [issuer, keys]}`, `{"dynamodb:LeadingKeys": [issuer]}`, 1)
 	if err := stack.Read([]byte(without)); err != nil {
@@ -547,25 +558,31 @@ func (r *rig) checkRemoved(t *testing.T, calls map[string][]iam.Call) {
 	}
 }
 
-// checkWidened changes the template in one place at a time, so that a role allows more.
-func (r *rig) checkWidened(t *testing.T, calls map[string][]iam.Call) {
-	for name, tt := range map[string]struct{ old, new, function, want string }{
-		"an action more":        {"[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem]\n", "[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem]\n", "TokenFunction", "TokenRole.KeepGrants allows dynamodb:DeleteItem "},
-		"every action":          {"[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem]\n", "dynamodb:*\n", "TokenFunction", "TokenRole.KeepGrants allows dynamodb:DeleteItem "},
-		"a kind of item more":   {`["client#*", issuer, server, keys]`, `["client#*", "api#*", issuer, server, keys]`, "UserinfoFunction", "UserinfoRole.ReadConfig allows dynamodb:GetItem "},
-		"every item":            {`["grant#*"]`, `["*"]`, "TokenFunction", "TokenRole.KeepGrants allows dynamodb:UpdateItem "},
-		"absent keys":           {`"Null": {"dynamodb:LeadingKeys": "false"}`, `"Null": {}`, "TokenFunction", "TokenRole.ReadConfig allows dynamodb:GetItem "},
-		"a read as a scan":      {"Action: dynamodb:Query", "Action: [dynamodb:Query, dynamodb:Scan]", "AuthorizeFunction", "AuthorizeRole.ListWhatIsOnes allows dynamodb:Scan "},
-		"every index":           {"Resource: !Sub ${GrantsTable.Arn}/index/owner", "Resource: !Sub ${GrantsTable.Arn}/*", "AuthorizeFunction", "AuthorizeRole.ListWhatIsOnes allows dynamodb:Query "},
-		"keys of other stacks":  {"                    aws:ResourceTag/kmint:stack: !Ref AWS::StackName\n                    aws:ResourceTag/kmint:use: sign\n                    kms:MessageType: DIGEST\n", "                    aws:ResourceTag/kmint:use: sign\n                    kms:MessageType: DIGEST\n", "TokenFunction", "TokenRole.Sign allows kms:Sign a key aws:resourcetag/kmint:stack=another "},
-		"messages too":          {"kms:MessageType: DIGEST\n", "kms:MessageType: [DIGEST, RAW]\n", "TokenFunction", "TokenRole.Sign allows kms:Sign a key "},
-		"any secret":            {`ForAllValues:StringEquals: {"kms:EncryptionContextKeys": [client_id]}`, `ForAllValues:StringEquals: {"kms:EncryptionContextKeys": [client_id, another]}`, "TokenFunction", "TokenRole.Unseal allows kms:Decrypt a key "},
-		"another hash":          {"StringEquals: {kms:MacAlgorithm: HMAC_SHA_256}", "StringEquals: {kms:MacAlgorithm: [HMAC_SHA_256, HMAC_SHA_512]}", "TokenFunction", "TokenRole.MakeNonces allows kms:GenerateMac "},
-		"the queue is read":     {"Action: sqs:SendMessage", "Action: [sqs:SendMessage, sqs:ReceiveMessage]", "AuthorizeFunction", "AuthorizeRole.TellOfLogouts allows sqs:ReceiveMessage "},
-		"logs are read":         {"[logs:CreateLogStream, logs:PutLogEvents]", "[logs:CreateLogStream, logs:PutLogEvents, logs:GetLogEvents]", "TokenFunction", "TokenRole.Log allows logs:GetLogEvents "},
-		"another service":       {"Action: sqs:SendMessage", "Action: [sqs:SendMessage, ssm:GetParameter]", "AuthorizeFunction", "AuthorizeRole.TellOfLogouts allows ssm:GetParameter "},
-		"the other table's key": {"Resource: !GetAtt UsersTable.Arn", "Resource: [!GetAtt UsersTable.Arn, !GetAtt GrantsTable.Arn]", "TokenFunction", "TokenRole.ReadUsers allows dynamodb:GetItem "},
-	} {
+// A widening is a change of the template by which a role allows more, and what is found.
+type widening struct{ old, new, function, want string }
+
+var widened = map[string]widening{
+	"an action more":        {"[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem]\n", "[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem]\n", "TokenFunction", "TokenRole.KeepGrants allows dynamodb:DeleteItem "},
+	"every action":          {"[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem]\n", "dynamodb:*\n", "TokenFunction", "TokenRole.KeepGrants allows dynamodb:DeleteItem "},
+	"a kind of item more":   {`["client#*", issuer, server, keys]`, `["client#*", "api#*", issuer, server, keys]`, "UserinfoFunction", "UserinfoRole.ReadConfig allows dynamodb:GetItem "},
+	"every item":            {`["grant#*"]`, `["*"]`, "TokenFunction", "TokenRole.KeepGrants allows dynamodb:UpdateItem "},
+	"absent keys":           {`"Null": {"dynamodb:LeadingKeys": "false"}`, `"Null": {}`, "TokenFunction", "TokenRole.ReadConfig allows dynamodb:GetItem "},
+	"a read as a scan":      {"Action: dynamodb:Query", "Action: [dynamodb:Query, dynamodb:Scan]", "AuthorizeFunction", "AuthorizeRole.ListWhatIsOnes allows dynamodb:Scan "},
+	"every index":           {"Resource: !Sub ${GrantsTable.Arn}/index/owner", "Resource: !Sub ${GrantsTable.Arn}/*", "AuthorizeFunction", "AuthorizeRole.ListWhatIsOnes allows dynamodb:Query "},
+	"keys of other stacks":  {"                    aws:ResourceTag/kmint:stack: !Ref AWS::StackName\n                    aws:ResourceTag/kmint:use: sign\n                    kms:MessageType: DIGEST\n", "                    aws:ResourceTag/kmint:use: sign\n                    kms:MessageType: DIGEST\n", "TokenFunction", "TokenRole.Sign allows kms:Sign a key aws:resourcetag/kmint:stack=another "},
+	"messages too":          {"kms:MessageType: DIGEST\n", "kms:MessageType: [DIGEST, RAW]\n", "TokenFunction", "TokenRole.Sign allows kms:Sign a key "},
+	"any secret":            {`ForAllValues:StringEquals: {"kms:EncryptionContextKeys": [client_id]}`, `ForAllValues:StringEquals: {"kms:EncryptionContextKeys": [client_id, another]}`, "TokenFunction", "TokenRole.Unseal allows kms:Decrypt a key "},
+	"another hash":          {"StringEquals: {kms:MacAlgorithm: HMAC_SHA_256}", "StringEquals: {kms:MacAlgorithm: [HMAC_SHA_256, HMAC_SHA_512]}", "TokenFunction", "TokenRole.MakeNonces allows kms:GenerateMac "},
+	"the queue is read":     {"Action: sqs:SendMessage", "Action: [sqs:SendMessage, sqs:ReceiveMessage]", "AuthorizeFunction", "AuthorizeRole.TellOfLogouts allows sqs:ReceiveMessage "},
+	"logs are read":         {"[logs:CreateLogStream, logs:PutLogEvents]", "[logs:CreateLogStream, logs:PutLogEvents, logs:GetLogEvents]", "TokenFunction", "TokenRole.Log allows logs:GetLogEvents "},
+	"another service":       {"Action: sqs:SendMessage", "Action: [sqs:SendMessage, ssm:GetParameter]", "AuthorizeFunction", "AuthorizeRole.TellOfLogouts allows ssm:GetParameter "},
+	"the other table's key": {"Resource: !GetAtt UsersTable.Arn", "Resource: [!GetAtt UsersTable.Arn, !GetAtt GrantsTable.Arn]", "TokenFunction", "TokenRole.ReadUsers allows dynamodb:GetItem "},
+}
+
+// checkWidened changes the template in one place at a time.
+func (r *rig) checkWidened(t *testing.T, calls map[string][]iam.Call, widenings map[string]widening) {
+	t.Helper()
+	for name, tt := range widenings {
 		text := string(templateText(t))
 		changed := strings.Replace(text, tt.old, tt.new, 1)
 		if changed == text {

@@ -137,6 +137,20 @@ func TestRotate(t *testing.T) {
 	r.exact(t, r.stack(t, nil), asked(rotate), map[string]string{
 		"RotateRole.TagWhatItMakes allows kms:TagResource a key aws:requesttag/kmint:made-by=rotate aws:requesttag/kmint:stack=kmint aws:requesttag/kmint:use=sign aws:resourcetag/": "KMS asks for this permission on a key that is not made yet, and has no condition that tells the making of a key from the tagging of one",
 	})
+	calls := asked(rotate)
+	r.checkRemoved(t, calls, []removal{
+		{"RotateFunction", "RotateRole.KeepTheRegistry: dynamodb:PutItem", "TestRotate"},
+		{"RotateFunction", "RotateRole.KeepTheKeysItMade: kms:PutKeyPolicy", "TestRotate"},
+		{"RotateFunction", "RotateRole.DeleteTheKeysItMade", "TestRotate"},
+		{"RotateFunction", "RotateRole.TagWhatItMakes", "TestRotate"},
+	})
+	r.checkWidened(t, calls, map[string]widening{
+		"rotate signs":                {"[kms:GetPublicKey, kms:GetKeyPolicy, kms:PutKeyPolicy]", "[kms:GetPublicKey, kms:GetKeyPolicy, kms:PutKeyPolicy, kms:Sign]", "RotateFunction", "RotateRole.KeepTheKeysItMade allows kms:Sign a key "},
+		"the template's keys deleted": {"aws:ResourceTag/kmint:made-by: rotate\n                  NumericGreater", "aws:ResourceTag/kmint:use: sign\n                  NumericGreater", "RotateFunction", "RotateRole.DeleteTheKeysItMade allows kms:ScheduleKeyDeletion a key aws:resourcetag/kmint:stack=kmint "},
+		"deleted within a week":       {"kms:ScheduleKeyDeletionPendingWindowInDays: \"30\"", "kms:ScheduleKeyDeletionPendingWindowInDays: \"7\"", "RotateFunction", "RotateRole.DeleteTheKeysItMade allows kms:ScheduleKeyDeletion a key "},
+		"keys without a tag":          {"                    aws:RequestTag/kmint:made-by: rotate\n                    kms:KeyUsage: SIGN_VERIFY", "                    kms:KeyUsage: SIGN_VERIFY", "RotateFunction", "RotateRole.MakeSigningKeys allows kms:CreateKey * aws:requesttag/kmint:made-by=another "},
+		"keys that encrypt":           {"                    kms:KeyUsage: SIGN_VERIFY\n", "", "RotateFunction", "RotateRole.MakeSigningKeys allows kms:CreateKey * "},
+	})
 }
 
 // unguard takes the policy of a key that rotation has made away.

@@ -29,7 +29,7 @@ SAM           = $(or $(wildcard $(CHECKED_SAM)),$(shell command -v sam 2>/dev/nu
 # sam would tell its makers about each call.
 export SAM_CLI_TELEMETRY = 0
 
-FUNCTIONS = token authorize userinfo discovery deliver rotate
+FUNCTIONS = token authorize userinfo discovery deliver rotate preflight
 GO_FILES  = $(wildcard functions pkg infra)
 
 .PHONY: help
@@ -46,6 +46,7 @@ help:
 	@echo '                 clients at work for SOAK_LOAD (5m)'
 	@echo 'make vuln        known vulnerabilities in what we depend on'
 	@echo 'make build       the Lambda functions, GOARCH=arm64 or amd64'
+	@echo 'make release     zips of the functions in dist, with checksums and bills of materials'
 	@echo 'make sam-check   the SAM templates: validate, lint, build'
 	@echo 'make sam-local   backends for sam local invoke'
 	@echo 'make deploy      build, deploy and import SEED into the stack STACK'
@@ -132,8 +133,23 @@ $(FUNCTIONS:%=.tmp/build/%/bootstrap): .tmp/build/%/bootstrap:
 	@mkdir -p $(@D)
 	$(call bootstrap,$*,$@)
 
+# What is put into somebody's hands: zips, a bill of materials of each, checksums. The
+# same commit, by the same Go, gives the same bytes.
+CYCLONEDX = .tmp/bin/cyclonedx-gomod-v1.9.0
+
+.PHONY: release
+release: $(CYCLONEDX)
+	@rm -rf dist .tmp/release
+	@mkdir -p $(patsubst functions/%,.tmp/release/%,$(wildcard functions/*))
+	@$(foreach function,$(notdir $(wildcard functions/*)),$(call bootstrap,$(function),.tmp/release/$(function)/bootstrap) &&) GOOS= GOARCH= go run ./infra/release .tmp/release dist '$(VERSION)' $(GOARCH) $(CYCLONEDX)
+	@cat dist/SHA256SUMS
+
+$(CYCLONEDX):
+	GOOS= GOARCH= GOBIN="$(CURDIR)/.tmp/bin" go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(subst .tmp/bin/cyclonedx-gomod-,,$@)
+	mv .tmp/bin/cyclonedx-gomod $@
+
 # Called by `sam build` (BuildMethod: makefile), one target for each function.
-.PHONY: build-TokenFunction build-AuthorizeFunction build-UserinfoFunction build-DiscoveryFunction build-DeliverFunction build-RotateFunction
+.PHONY: build-TokenFunction build-AuthorizeFunction build-UserinfoFunction build-DiscoveryFunction build-DeliverFunction build-RotateFunction build-PreflightFunction
 build-TokenFunction:
 	$(call published,token)
 build-AuthorizeFunction:
@@ -146,6 +162,8 @@ build-DeliverFunction:
 	$(call published,deliver)
 build-RotateFunction:
 	$(call bootstrap,rotate,$(ARTIFACTS_DIR)/bootstrap)
+build-PreflightFunction:
+	$(call bootstrap,preflight,$(ARTIFACTS_DIR)/bootstrap)
 
 # SAM publishes a new version of a function where its code has changed, or what the
 # template says of it, and not where a parameter has. So a checksum of those in

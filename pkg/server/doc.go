@@ -10,7 +10,7 @@
 // Arrows go down, and no package imports a sibling; floors_test.go is the
 // picture. A token request walks one way:
 //
-//	web.Edge            body cap, no-store, one log line; writes the error that a handler returns
+//	web.Edge            body cap, no-store, one log line, and one for each audit event; writes the error that a handler returns
 //	grant.Endpoint      reads the request once; after that nobody sees net/http
 //	clientauth          which client is this
 //	policy.MayUseGrant  may it

@@ -86,6 +86,9 @@ const maxBody = 1 << 20
 // ServeHTTP judges a call, and lets it through or refuses it.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if tooLong := new(http.MaxBytesError); err != nil && !errors.As(err, &tooLong) {
+		panic(http.ErrAbortHandler) // the caller has gone: it calls off what it needs no more
+	}
 	target := r.Header.Get("X-Amz-Target")
 	prefix, operation, _ := strings.Cut(target, ".")
 	behind := map[string]string{"DynamoDB_20120810": p.DynamoDB, "TrentService": p.KMS, "AmazonSQS": p.SQS}[prefix]

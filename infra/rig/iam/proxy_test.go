@@ -3,6 +3,7 @@ package iam
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -182,6 +183,18 @@ func TestProxy(t *testing.T) {
 		if !errors.As(err, &answer) || !strings.HasPrefix(answer.ErrorCode(), "AccessDenied") || !strings.Contains(answer.ErrorMessage(), tt.refused) || reached != "" || !strings.Contains(problems, tt.refused) {
 			t.Errorf("%s: %v, %q arrives, and these are noted: %q", name, err, reached, problems)
 		}
+	}
+	// What is called off half way asks for nothing.
+	connection, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := len(proxy.Calls())
+	_, _ = io.WriteString(connection, "POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: DynamoDB_20120810.GetItem\r\nContent-Length: 100\r\n\r\n{")
+	_ = connection.(*net.TCPConn).CloseWrite()
+	_, _ = io.ReadAll(connection) // until the other end closes it
+	if problems := proxy.Refusals(); len(problems) > 0 || len(proxy.Calls()) != before {
+		t.Errorf("called off: %q", problems)
 	}
 	proxy.Fail(func(c Call) bool { return c.Action == "dynamodb:GetItem" })
 	var answer *smithy.OperationError

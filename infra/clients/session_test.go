@@ -1,7 +1,9 @@
 package clients
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -147,8 +149,14 @@ func (w *watcher) answer(b *tab, message string) string {
 
 func (w *watcher) watches(t *testing.T) {
 	b := newTab(t)
+	// What any page could make up of a browser that nobody is logged in with.
+	sum := sha256.Sum256([]byte("watcher " + w.url + "  salt"))
+	made := "watcher " + hex.EncodeToString(sum[:]) + ".salt"
+	b.open(w.url + "/")
+	w.says(b, "changed", made)
 	nobody := w.asks(b, "", "prompt", "none")
 	w.says(b, "unchanged", "watcher "+nobody)
+	w.says(b, "changed", made)
 	told := w.asks(b, username)
 	w.says(b, "unchanged", "watcher "+told)
 	w.says(b, "unchanged", "watcher "+w.asks(b, "", "prompt", "none"))

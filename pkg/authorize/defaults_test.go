@@ -77,7 +77,7 @@ func TestLoginDefaults(t *testing.T) {
 		"another class is demanded":   {"claims", `{"id_token":{"acr":{"essential":true,"values":["gold"]}}}`},
 		"another is, by value":        {"claims", `{"id_token":{"acr":{"essential":true,"value":"gold"}}}`, "acr_values", oauth.PasswordClass},
 		"no claims request, with acr": {"claims", `[]`, "acr_values", "gold"},
-		"it is too long with the acr": {"claims", `{"x":"` + strings.Repeat("x", 4096-8) + `"}`, "acr_values", "gold"},
+		"it is too long with the acr": {"claims", `{"x":"` + strings.Repeat("x", 4096) + `"}`, "acr_values", "gold"},
 	} {
 		want := map[string]string{"no page, and too long ago": "login_required", "another class is demanded": "unmet_authentication_requirements",
 			"another is, by value": "unmet_authentication_requirements"}[name]

@@ -100,7 +100,7 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 	a, err := e.validate(ctx, t, request)
 	became.silent = a.silent
 	if err != nil {
-		return t.refuse(w, busy(err))
+		return t.refuse(w, b, busy(err))
 	}
 	p, err := e.decide(ctx, t, a, b, filled)
 	if needed := (*loginNeeded)(nil); errors.As(err, &needed) {
@@ -119,12 +119,12 @@ func (e Endpoint) Serve(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if err != nil {
-		return t.refuse(w, busy(err))
+		return t.refuse(w, b, busy(err))
 	}
 	web.Annotate(ctx, slog.String("sub", p.user.Subject))
 	answer, err := e.grant(ctx, t, a, p)
 	if err != nil {
-		return t.refuse(w, busy(err))
+		return t.refuse(w, b, busy(err))
 	}
 	became.event = audit.Authorized
 	audit.Note(ctx, slog.String("sid", p.session.ID))

@@ -17,7 +17,7 @@ const stateCookie = "__Host-kmint_state"
 func (v *visitor) unchanged(clientID, origin, told string) bool {
 	_, salt, ok := strings.Cut(told, ".")
 	sum := sha256.Sum256([]byte(clientID + " " + origin + " " + v.cookies[stateCookie] + " " + salt))
-	return ok && told == hex.EncodeToString(sum[:])+"."+salt
+	return ok && v.cookies[stateCookie] != "" && told == hex.EncodeToString(sum[:])+"."+salt
 }
 
 const webOrigin = "https://app.example.com"
@@ -29,8 +29,12 @@ func TestSessionState(t *testing.T) {
 	// Nobody is there: the client hears when somebody comes.
 	a := v.get(with(forWeb, "prompt", "none"))
 	nobody := a.query("session_state")
-	if a.query("error") != "login_required" || !v.unchanged("web", webOrigin, nobody) || v.cookies[stateCookie] != "" {
+	if a.query("error") != "login_required" || !v.unchanged("web", webOrigin, nobody) {
 		t.Fatalf("nobody: %s", a.location)
+	}
+	// No page can make up what says that nobody is logged in.
+	if other := h.visitor(); other.get(with(forWeb, "prompt", "none")).query("error") == "" || other.cookies[stateCookie] == v.cookies[stateCookie] {
+		t.Error("two browsers that nobody is logged in with have one state")
 	}
 	if v.get(with(forWeb, "prompt", "none")).query("session_state") == nobody {
 		t.Error("two errors can be told to be of one browser")

@@ -148,8 +148,12 @@ func (t target) send(w http.ResponseWriter, parameters url.Values) error {
 }
 
 // refuse sends the error to the client (RFC 6749 §4.1.2.1) and returns it for the
-// log.
-func (t target) refuse(w http.ResponseWriter, err error) error {
+// log. A browser that nobody is logged in with gets a state to be told by.
+func (t target) refuse(w http.ResponseWriter, b browser, err error) error {
+	if t.openid && t.seen == "" {
+		t.seen = session.Nobody()
+		b.keepState(w, t.seen)
+	}
 	body := oauth.AsError(err).Body()
 	return errors.Join(err, t.send(w, url.Values{"error": {string(body.Error)}, "error_description": {body.Description}}))
 }

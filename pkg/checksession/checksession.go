@@ -9,7 +9,8 @@
 // the authorization endpoint sets and logout takes away. So it stands with the
 // discovery documents: in the function that may read nothing of anybody's, and for
 // caches to keep. Any page may frame it. Who has not got a session_state from us learns
-// nothing there: its hash holds the client, the origin that asks, and a salt.
+// nothing there: its hash holds the client, the origin that asks, a salt, and a state that
+// nobody can guess, which a browser has too that nobody is logged in with.
 package checksession
 
 import (

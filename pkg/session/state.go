@@ -19,6 +19,11 @@ import (
 // and opens nothing.
 func StateCookieName(secure bool) string { return hostPrefix(secure) + "kmint_state" }
 
+// Nobody is what that cookie holds where there is no session: another one for each
+// browser. Were it the same for all, any page could find out who is logged in, by a
+// session_state that it makes up.
+func Nobody() string { return oauth.NewID() }
+
 // State is what that cookie holds: another one for each session, "" for none. It says
 // nothing of the person, and neither the handle nor its digest can be had from it.
 func State(handle oauth.Secret) string {

@@ -179,7 +179,7 @@ func fits(claims map[string]stdjson.RawMessage, issuer string, client store.Clie
 		return errors.New("it is another client's")
 	case said.Audience != nil && !slices.Contains(said.Audience, issuer):
 		return errors.New("it is for another server")
-	case said.Expiry != nil && at >= *said.Expiry:
+	case said.Expiry != nil && at >= *said.Expiry+jwt.Skew.Seconds():
 		return errors.New("it has expired")
 	case said.NotBefore != nil && at+jwt.Skew.Seconds() < *said.NotBefore:
 		return errors.New("it is not valid yet")

@@ -119,8 +119,10 @@ func TestRequestObjects(t *testing.T) {
 		{"another iss", "signed", h.object("theirs", "JWT", said{"iss": "any"}), oauth.InvalidRequestObject},
 		{"an iss that is none", "signed", h.object("theirs", "JWT", said{"iss": 1}), oauth.InvalidRequestObject},
 		{"another aud", "signed", h.object("theirs", "JWT", said{"aud": "https://other.example.com/"}), oauth.InvalidRequestObject},
-		{"expired", "signed", h.object("theirs", "JWT", said{"exp": h.now.Unix()}), oauth.InvalidRequestObject},
-		{"not yet", "signed", h.object("theirs", "JWT", said{"nbf": h.now.Unix() + 60}), oauth.InvalidRequestObject},
+		{"by a clock behind", "signed", h.object("theirs", "JWT", said{"state": "in", "exp": h.now.Unix() - 59}), ""},
+		{"expired", "signed", h.object("theirs", "JWT", said{"exp": h.now.Unix() - 60}), oauth.InvalidRequestObject},
+		{"by a clock ahead", "signed", h.object("theirs", "JWT", said{"state": "in", "nbf": h.now.Unix() + 60}), ""},
+		{"not yet", "signed", h.object("theirs", "JWT", said{"nbf": h.now.Unix() + 61}), oauth.InvalidRequestObject},
 		{"an assertion", "signed", h.object("theirs", "JWT", said{"iss": "signed", "sub": "signed", "aud": overTLS, "jti": "j"}), oauth.InvalidRequestObject},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -166,7 +168,7 @@ func TestTheFormCarriesWhatTheObjectSays(t *testing.T) {
 	v := h.visitor()
 	object := h.object("theirs", "JWT", map[string]any{"state": "in", "nonce": "in", "exp": h.now.Unix() + 1})
 	h.isLoginPage(v.get(forFront("code", "client_id", "signed", "request", object)), http.StatusOK)
-	h.now = h.now.Add(60e9) // the object has expired
+	h.now = h.now.Add(61e9) // the object has expired
 	a := v.fill("demo", password)
 	if a.query("code") == "" || a.query("state") != "in" || h.store.grants[len(h.store.grants)-1].Nonce != "in" {
 		t.Errorf("%d to %s", a.Code, a.location)

@@ -20,7 +20,7 @@ const (
 	// maxAssertion is how long an assertion may count.
 	maxAssertion = 5 * time.Minute
 	// afterwards is how much longer its jti is remembered: longer than a request may
-	// take, or one judged just before the exp could be taken just after, once more.
+	// take, or one judged just before its end could be taken just after, once more.
 	afterwards = time.Minute
 )
 
@@ -75,7 +75,7 @@ func (a Authenticator) selfIssued(ctx context.Context, c Claim, method []string)
 	}
 	use := store.Use{
 		Key:   oauth.DigestOf(strings.Join([]string{"jti of an assertion", c.Client.ID, claims.ID}, "\x00")),
-		Until: claims.Expiry.Add(afterwards),
+		Until: claims.Expiry.Add(jwt.Skew + afterwards),
 	}
 	return read, []store.Use{use}, nil
 }

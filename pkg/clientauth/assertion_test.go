@@ -302,15 +302,17 @@ func TestAssertions(t *testing.T) {
 		"both at once":                      {client: "urls", by: rs, changes: with("aud", []string{us, us + "oauth/token"}), refused: oauth.InvalidClient, why: "aud is"},
 		"another endpoint":                  {client: "urls", by: rs, changes: with("aud", us+"oauth/revoke"), refused: oauth.InvalidClient, why: "aud is"},
 		"no exp":                            {client: "own", by: rs, changes: with("exp", nil), refused: oauth.InvalidClient, why: "no exp"},
-		"expired":                           {client: "own", by: rs, changes: with("exp", now.Unix()), refused: oauth.InvalidClient, why: "expired"},
+		"expired":                           {client: "own", by: rs, changes: with("exp", now.Unix()-60), refused: oauth.InvalidClient, why: "expired"},
+		"just made, by a clock behind":      {client: "own", by: rs, changes: map[string]any{"iat": now.Unix() - 60, "exp": now.Unix()}},
+		"a second before that":              {client: "own", by: rs, changes: map[string]any{"iat": now.Unix() - 119, "exp": now.Unix() - 59}},
 		"five minutes":                      {client: "own", by: rs, changes: with("exp", now.Unix()+300)},
 		"a second more":                     {client: "own", by: rs, changes: with("exp", now.Unix()+301), refused: oauth.InvalidClient, why: "made for more"},
-		"five minutes and skew, no iat":     {client: "own", by: rs, changes: map[string]any{"iat": nil, "exp": now.Unix() + 330}},
-		"a second more, no iat":             {client: "own", by: rs, changes: map[string]any{"iat": nil, "exp": now.Unix() + 331}, refused: oauth.InvalidClient, why: "from now"},
+		"five minutes and skew, no iat":     {client: "own", by: rs, changes: map[string]any{"iat": nil, "exp": now.Unix() + 360}},
+		"a second more, no iat":             {client: "own", by: rs, changes: map[string]any{"iat": nil, "exp": now.Unix() + 361}, refused: oauth.InvalidClient, why: "from now"},
 		"an old one that goes on":           {client: "own", by: rs, changes: map[string]any{"iat": now.Unix() - 3600}, refused: oauth.InvalidClient, why: "made for more"},
-		"a clock that is a bit ahead":       {client: "own", by: rs, changes: map[string]any{"iat": now.Unix() + 30, "nbf": now.Unix() + 30}},
-		"iat in the future":                 {client: "own", by: rs, changes: with("iat", now.Unix()+31), refused: oauth.InvalidClient, why: "in the future"},
-		"nbf in the future":                 {client: "own", by: rs, changes: with("nbf", now.Unix()+31), refused: oauth.InvalidClient, why: "not valid yet"},
+		"a clock that is a bit ahead":       {client: "own", by: rs, changes: map[string]any{"iat": now.Unix() + 60, "nbf": now.Unix() + 60}},
+		"iat in the future":                 {client: "own", by: rs, changes: with("iat", now.Unix()+61), refused: oauth.InvalidClient, why: "in the future"},
+		"nbf in the future":                 {client: "own", by: rs, changes: with("nbf", now.Unix()+61), refused: oauth.InvalidClient, why: "not valid yet"},
 		"no jti":                            {client: "own", by: rs, changes: with("jti", nil), refused: oauth.InvalidClient, why: "no jti"},
 		"an empty jti":                      {client: "own", by: rs, changes: with("jti", ""), refused: oauth.InvalidClient, why: "no jti"},
 		"a jti that is no text":             {client: "own", by: rs, changes: with("jti", 7), refused: oauth.InvalidClient, why: "claims"},
@@ -366,7 +368,7 @@ func TestAssertions(t *testing.T) {
 				t.Fatalf("got %q, %v", got.Client.ID, err)
 			}
 			exp, _ := claimsOf(test.client, test.changes)["exp"].(int64)
-			if len(got.Uses) != 1 || !got.Uses[0].Until.Equal(time.Unix(exp, 0).Add(time.Minute)) || got.Uses[0].Key == "" || got.Uses[0].By != "" {
+			if len(got.Uses) != 1 || !got.Uses[0].Until.Equal(time.Unix(exp, 0).Add(2*time.Minute)) || got.Uses[0].Key == "" || got.Uses[0].By != "" {
 				t.Errorf("uses %+v", got.Uses)
 			}
 		})
@@ -413,7 +415,7 @@ func TestWhatIsUsedUp(t *testing.T) {
 		t.Error("another jti or client is the same use")
 	}
 	// A request that was judged in the last moment may wait for keys before it takes.
-	if late := now.Add(60*time.Second + 30*time.Second); !late.Before(first.Until) {
+	if late := now.Add(60*time.Second + jwt.Skew + 30*time.Second); !late.Before(first.Until) {
 		t.Errorf("free again at %v, of an exp of %v", first.Until, now.Add(time.Minute))
 	}
 }

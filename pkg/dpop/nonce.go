@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"kmint/pkg/jwt"
 )
 
 // A nonce is the time it was made, and what only the server can make of it. So
@@ -22,7 +24,7 @@ const (
 	// client gets a newer one with every answer.
 	nonceLife = 5 * time.Minute
 	// nonceAhead is how far the clocks of two functions may differ.
-	nonceAhead = 5 * time.Second
+	nonceAhead = jwt.Skew
 )
 
 // purpose names the key of the nonces: what was sealed for something else is none.

@@ -20,10 +20,12 @@ import (
 const (
 	// MaxForeign is the longest JWT of others that we read, in bytes.
 	MaxForeign = 16 << 10
-	// Skew is how far the clock of whoever signs may be ahead of ours: RFC 7519 §4.1.5
-	// speaks of "some small leeway, usually no more than a few minutes". Nothing is
-	// added to an exp.
-	Skew = 30 * time.Second
+	// Skew is how far two clocks may be apart, that of whoever signs and ours. RFC 7519
+	// §4.1.4 and §4.1.5 let an exp and an nbf have "some small leeway, usually no more than
+	// a few minutes, to account for clock skew". FAPI 2.0 Security Profile §5.3.2.1 has
+	// servers "reject JWTs with an iat or nbf timestamp greater than 60 seconds in the
+	// future".
+	Skew = time.Minute
 
 	// minRSA is from RFC 7518 §3.3: "A key of size 2048 bits or larger MUST be used".
 	minRSA = 2048
@@ -181,7 +183,7 @@ func periodOf(exp, nbf, iat *float64) (Period, error) {
 // bound.
 func (p Period) Check(now time.Time, most time.Duration) error {
 	switch {
-	case !now.Before(p.Expiry):
+	case !now.Before(p.Expiry.Add(Skew)):
 		return errors.New("jwt: expired")
 	case p.NotBefore.After(now.Add(Skew)):
 		return errors.New("jwt: not valid yet")

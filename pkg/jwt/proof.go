@@ -27,10 +27,13 @@ const TypProof = "dpop+jwt"
 
 // Bounds of a proof.
 const (
-	// proofLife is how long after its iat a proof counts.
-	proofLife = time.Minute
-	// proofAhead is how far its iat may lie ahead of our clock.
-	proofAhead = 30 * time.Second
+	// proofLife is how long after its iat a proof counts: a minute by a clock that is
+	// Skew behind ours. RFC 9449 §11.1 has it be "a relatively brief period (on the order
+	// of seconds or minutes)".
+	proofLife = time.Minute + Skew
+	// afterProof is how much longer it is remembered: two of our own clocks may differ,
+	// and a request takes time.
+	afterProof = Skew
 	// maxProof is in bytes: enough for an RSA key of maxRSA bits.
 	maxProof   = 8 << 10
 	maxProofID = 256
@@ -133,10 +136,10 @@ func VerifyProof(proof string, want ExpectedProof) (Proof, error) {
 		return Proof{}, badProof("its iat is missing", nil)
 	case now >= issued+proofLife.Seconds():
 		return Proof{}, badProof("its iat is too long ago", nil)
-	case issued > now+proofAhead.Seconds():
+	case issued > now+Skew.Seconds():
 		return Proof{}, badProof("its iat lies ahead", nil)
 	// A proof need say neither; one that does is to be believed (RFC 7519 §4.1.4).
-	case claims.Expiry != 0 && now >= claims.Expiry, claims.NotBefore > now+proofAhead.Seconds():
+	case claims.Expiry != 0 && now >= claims.Expiry+Skew.Seconds(), claims.NotBefore > now+Skew.Seconds():
 		return Proof{}, badProof("it has expired, or is not valid yet", nil)
 	case len(claims.Nonce) > maxNonce:
 		return Proof{}, badProof("its nonce is too long", nil)
@@ -152,7 +155,7 @@ func VerifyProof(proof string, want ExpectedProof) (Proof, error) {
 		Nonce: claims.Nonce,
 		// Neither of the first two can hold the space that ends them.
 		Use:   target + " " + thumbprint + " " + claims.ID,
-		Until: time.Unix(int64(issued), 0).Add(proofLife + proofAhead),
+		Until: time.Unix(int64(issued), 0).Add(proofLife + afterProof),
 	}, nil
 }
 

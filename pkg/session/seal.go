@@ -33,6 +33,9 @@ const (
 // BrowserCookieName is the name of the cookie that tells browsers apart.
 func BrowserCookieName(secure bool) string { return hostPrefix(secure) + "kmint_login" }
 
+// skew is how far the clocks of two functions may be apart.
+const skew = time.Minute
+
 // A MAC derives the keys of seals.
 type MAC interface {
 	// HourlyKey is the key, of 32 bytes, for one purpose in one hour (counted
@@ -61,7 +64,7 @@ func Browser(cookie oauth.Secret) (browser oauth.Secret, fresh bool) {
 // Seal binds a request to a browser. The seal holds until the end of the next
 // hour.
 func (s Sealer) Seal(ctx context.Context, browser oauth.Secret, request string) (string, error) {
-	seal, err := s.sealAt(ctx, s.hour(), browser, request)
+	seal, err := s.sealAt(ctx, s.hour(0), browser, request)
 	return base64.RawURLEncoding.EncodeToString(seal), err
 }
 
@@ -73,8 +76,13 @@ func (s Sealer) Check(ctx context.Context, seal string, browser oauth.Secret, re
 		audit.Happened(ctx, audit.FormRefused)
 		return ErrSeal
 	}
-	hour := s.hour()
-	for _, at := range []int64{hour, hour - 1} {
+	hour := s.hour(0)
+	hours := []int64{hour, hour - 1}
+	// A function whose clock is ahead has begun the next.
+	if next := s.hour(skew); next != hour {
+		hours = append(hours, next)
+	}
+	for _, at := range hours {
 		right, err := s.sealAt(ctx, at, browser, request)
 		if err != nil {
 			return err
@@ -87,7 +95,10 @@ func (s Sealer) Check(ctx context.Context, seal string, browser oauth.Secret, re
 	return ErrSeal
 }
 
-func (s Sealer) hour() int64 { return s.Now().Unix() / int64(time.Hour/time.Second) }
+// hour is the one that it is a while from now.
+func (s Sealer) hour(while time.Duration) int64 {
+	return s.Now().Add(while).Unix() / int64(time.Hour/time.Second)
+}
 
 // sealAt signs two digests of a fixed width, so that no two pairs of browser and
 // request give the same message.

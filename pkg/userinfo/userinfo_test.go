@@ -517,7 +517,7 @@ func TestDPoP(t *testing.T) {
 		"a proof for no token":          {"DPoP " + bound, []string{prove(ecKey(), bound, members{"ath": nil})}, 401, "invalid_dpop_proof", []string{"DPoP"}},
 		"a proof for the Host":          {"DPoP " + bound, []string{prove(ecKey(), bound, members{"htu": "https://evil.example.com/userinfo"})}, 401, "invalid_dpop_proof", []string{"DPoP"}},
 		"a proof for POST":              {"DPoP " + bound, []string{prove(ecKey(), bound, members{"htm": "POST"})}, 401, "invalid_dpop_proof", []string{"DPoP"}},
-		"an old proof":                  {"DPoP " + bound, []string{prove(ecKey(), bound, members{"iat": now.Unix() - 60})}, 401, "invalid_dpop_proof", []string{"DPoP"}},
+		"an old proof":                  {"DPoP " + bound, []string{prove(ecKey(), bound, members{"iat": now.Unix() - 120})}, 401, "invalid_dpop_proof", []string{"DPoP"}},
 		"the scheme alone":              {"DPoP ", nil, 401, "invalid_token", []string{"Bearer", "DPoP"}},
 		"without openid":                {"DPoP " + p.bound(members{"scope": "email"}), nil, 403, "insufficient_scope", []string{"DPoP"}},
 	} {

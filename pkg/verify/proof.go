@@ -115,7 +115,7 @@ type memory struct {
 
 const (
 	// while is longer than any proof counts, from when it is first shown.
-	while = 2*time.Minute + time.Second
+	while = 3*time.Minute + time.Second
 	// maxProofs bounds each of the two, to some 30 MB.
 	maxProofs = 1 << 18
 )

@@ -102,9 +102,9 @@ func TestBoundTokens(t *testing.T) {
 		{"a proof for another method", "DPoP " + bound, []string{proof(members{"htm": "POST"})}, 401, "invalid_dpop_proof", "its htm", false},
 		{"a proof for another path", "DPoP " + bound, []string{proof(members{"htu": "https://orders.example.com/orders/1"})}, 401, "invalid_dpop_proof", "its htu", false},
 		{"a proof for the Host", "DPoP " + bound, []string{proof(members{"htu": "https://evil.example.com/orders"})}, 401, "invalid_dpop_proof", "its htu", false},
-		{"an old proof", "DPoP " + bound, []string{proof(members{"iat": now.Unix() - 60})}, 401, "invalid_dpop_proof", "too long ago", false},
+		{"an old proof", "DPoP " + bound, []string{proof(members{"iat": now.Unix() - 120})}, 401, "invalid_dpop_proof", "too long ago", false},
 		{"too little scope", "DPoP " + poor, []string{dpop(curve(), poor, nil)}, 403, "insufficient_scope", "read:orders", false},
-		{"an expired token", "DPoP " + f.bound(members{"exp": now.Unix()}), []string{proof(nil)}, 401, "invalid_token", "it has expired", false},
+		{"an expired token", "DPoP " + f.bound(members{"exp": now.Unix() - 60}), []string{proof(nil)}, 401, "invalid_token", "it has expired", false},
 		{"bound to a certificate", "DPoP " + f.token(nil, members{"cnf": members{"x5t#S256": "x"}}), []string{proof(nil)}, 401, "invalid_token", "something else", false},
 		{"bound to both", "DPoP " + f.bound(members{"cnf": members{"jkt": "x", "x5t#S256": "x"}}), []string{proof(nil)}, 401, "invalid_token", "something else", false},
 		{"bound to an empty key", "DPoP " + f.token(nil, members{"cnf": members{"jkt": ""}}), []string{proof(nil)}, 401, "invalid_token", "something else", false},
@@ -273,11 +273,11 @@ func TestMemory(t *testing.T) {
 	// 7 s apart, over 10 min: each as far ahead as may be, so that it counts for long.
 	for i := range 85 {
 		clock = now.Add(time.Duration(i) * 7 * time.Second)
-		proof := dpop(curve(), token, map[string]any{"iat": clock.Unix() + 30})
+		proof := dpop(curve(), token, map[string]any{"iat": clock.Unix() + 60})
 		if err := show(proof); err != nil {
 			t.Fatal(err)
 		}
-		for _, later := range []time.Duration{0, 45 * time.Second, 89 * time.Second} {
+		for _, later := range []time.Duration{0, 90 * time.Second, 179 * time.Second} {
 			before := clock
 			clock = clock.Add(later)
 			if err := show(proof); code(err) != oauth.InvalidDPoPProof || !strings.Contains(err.Error(), "used before") {

@@ -131,10 +131,10 @@ type Claims struct {
 // encoding/json does: for claims that have no field here.
 func (c Claims) Decode(dst any) error { return json.Unmarshal(c.payload, dst) }
 
-// leeway is how far iat and nbf may lie ahead of our clock. RFC 9068 §4 and RFC
-// 7519 §4.1.5 allow "some small leeway [...] to account for clock skew". A token
-// that has expired gets none.
-const leeway = 30 * time.Second
+// leeway is how far our clock may be from the server's. RFC 9068 §4 on the exp:
+// "Implementers MAY provide for some small leeway, usually no more than a few minutes, to
+// account for clock skew." RFC 7519 §4.1.5 says the same of nbf.
+const leeway = jwt.Skew
 
 // maxToken is the longest token we look at, in bytes: far more than kmint makes.
 const maxToken = 16 << 10
@@ -279,7 +279,7 @@ func (v *Verifier) judge(payload []byte) (Claims, error) {
 	// RFC 9068 §2.2: each of these is REQUIRED. A handler must never see an empty one.
 	case c.Subject == "" || c.ClientID == "" || c.ID == "" || c.Expiry.IsZero() || c.IssuedAt.IsZero():
 		return Claims{}, invalid("a claim that RFC 9068 requires is missing")
-	case !now.Before(c.Expiry.Time):
+	case !now.Before(c.Expiry.Add(leeway)):
 		return Claims{}, invalid("it has expired")
 	case c.IssuedAt.After(now.Add(leeway)) || c.NotBefore.After(now.Add(leeway)):
 		return Claims{}, invalid("it is not valid yet")

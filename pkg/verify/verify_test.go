@@ -41,7 +41,7 @@ func TestTokensOfKmint(t *testing.T) {
 		"another issuer": func() (verify.Claims, error) { return newForge(t).verifier().Verify(t.Context(), token) },
 		"expired": func() (verify.Claims, error) {
 			v := ours()
-			v.Now = func() time.Time { return claims.Expiry }
+			v.Now = func() time.Time { return claims.Expiry.Add(time.Minute) }
 			return v.Verify(t.Context(), token)
 		},
 		"another's claims": func() (verify.Claims, error) {
@@ -96,8 +96,9 @@ func TestEveryRule(t *testing.T) {
 		"typ in capitals":             rs(map[string]any{"typ": "AT+JWT"}, nil),
 		"several audiences":           rs(nil, map[string]any{"aud": []string{"https://other.example.com/", audience}}),
 		"a second before its end":     rs(nil, map[string]any{"exp": now.Unix() + 1}),
-		"a clock a little ahead":      rs(nil, map[string]any{"iat": now.Unix() + 30}),
-		"nbf a little ahead":          rs(nil, map[string]any{"nbf": now.Unix() + 30}),
+		"a clock a little ahead":      rs(nil, map[string]any{"iat": now.Unix() + 60}),
+		"a clock a little behind":     rs(nil, map[string]any{"exp": now.Unix() - 59}),
+		"nbf a little ahead":          rs(nil, map[string]any{"nbf": now.Unix() + 60}),
 		"no scope":                    rs(nil, map[string]any{"scope": nil}),
 		"dates with a fraction":       rs(nil, map[string]any{"iat": float64(now.Unix()) - 0.5}),
 		"a key without an algorithm":  rs(map[string]any{"kid": "any"}, nil),
@@ -129,12 +130,12 @@ func TestEveryRule(t *testing.T) {
 		"a longer audience":             rs(nil, map[string]any{"aud": audience + "x"}),
 		"audiences, ours not":           rs(nil, map[string]any{"aud": []string{"https://other.example.com/"}}),
 		"no audience":                   rs(nil, map[string]any{"aud": nil}),
-		"expired":                       rs(nil, map[string]any{"exp": now.Unix()}),
+		"expired":                       rs(nil, map[string]any{"exp": now.Unix() - 60}),
 		"no exp":                        rs(nil, map[string]any{"exp": nil}),
 		"exp as text":                   rs(nil, map[string]any{"exp": "9999999999"}),
 		"exp without end":               rs(nil, map[string]any{"exp": 1e300}),
-		"issued tomorrow":               rs(nil, map[string]any{"iat": now.Unix() + 31}),
-		"not valid yet":                 rs(nil, map[string]any{"nbf": now.Unix() + 31}),
+		"issued tomorrow":               rs(nil, map[string]any{"iat": now.Unix() + 61}),
+		"not valid yet":                 rs(nil, map[string]any{"nbf": now.Unix() + 61}),
 		"no iat":                        rs(nil, map[string]any{"iat": nil}),
 		"no sub":                        rs(nil, map[string]any{"sub": nil}),
 		"a sub by another name":         rs(nil, map[string]any{"sub": nil, "SUB": "somebody"}),

@@ -26,6 +26,8 @@ import (
 // Every function runs with the permissions of its role in template.yaml, and no others:
 // between it and the servers of the rig stands a proxy that refuses the rest.
 
+var queueARN = sqstest.Event([]string{""}).Records[0].EventSourceARN
+
 // stack is template.yaml with a key for every algorithm, over what the rig has.
 func (r *rig) stack(t testing.TB, parameters map[string]string) *iam.Stack {
 	t.Helper()
@@ -34,11 +36,16 @@ func (r *rig) stack(t testing.TB, parameters map[string]string) *iam.Stack {
 		Parameters: map[string]string{"AuthorizeSigns": "yes", "ClientSecretJwt": "yes", "Issuer": issuer},
 		Names: map[string]string{
 			"ConfigTable": r.tables.Config, "UsersTable": r.tables.Users, "GrantsTable": r.tables.Grants, "LogoutQueue": sqstest.URL,
+			"TokenFunction": "kmint-token", "AuthorizeFunction": "kmint-authorize", "UserinfoFunction": "kmint-userinfo", "DiscoveryFunction": "kmint-discovery",
+			"ServerlessDeploymentApplication": "kmint",
 		},
 		ARNs: map[string]string{
 			"SigningKey": r.signingKey, "PS256Key": r.ps256Key, "ES256Key": r.es256Key, "MacKey": r.macKey, "SecretsKey": r.secretsKey,
-			"LogoutQueue": sqstest.Event([]string{""}).Records[0].EventSourceARN,
+			"LogoutQueue": queueARN,
 		},
+	}
+	for _, name := range []string{"TokenFunction", "AuthorizeFunction", "UserinfoFunction", "DiscoveryFunction"} {
+		s.Names[name+".Version"] = "arn:aws:lambda:us-east-1:" + kmstest.Account + ":function:" + s.Names[name] + ":7"
 	}
 	maps.Copy(s.ARNs, r.made)
 	if err := s.Read(templateText(t)); err != nil {
@@ -81,21 +88,8 @@ func (r *rig) start(t testing.TB, function string) *guarded {
 // startIn starts a function of a stack, with the environment that the template gives it.
 func (r *rig) startIn(t testing.TB, stack *iam.Stack, function string) *guarded {
 	t.Helper()
-	id := strings.ToUpper(function[:1]) + function[1:] + "Function"
-	f, err := stack.Function(id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := stack.Keys()
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := &iam.Proxy{
-		Function: f, Stack: stack, DynamoDB: r.db.URL, KMS: r.kmsURL, SQS: r.sqsURL,
-		Key: func(name string) (iam.Key, bool) { return r.key(keys, name) },
-	}
-	server := httptest.NewServer(proxy)
-	t.Cleanup(server.Close)
+	proxy, address := r.guard(t, stack, function)
+	id := proxy.Function.ID
 	variables, err := stack.Value(id, "Properties", "Environment", "Variables")
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +103,7 @@ func (r *rig) startIn(t testing.TB, stack *iam.Stack, function string) *guarded 
 			delete(env, name)
 		}
 		if strings.HasPrefix(name, "AWS_ENDPOINT_URL_") {
-			env[name] = server.URL
+			env[name] = address
 		}
 	}
 	e, err := Start(t.Context(), Function{Name: "kmint-" + function, Bootstrap: r.build(t, function), Env: env})
@@ -122,6 +116,26 @@ func (r *rig) startIn(t testing.TB, stack *iam.Stack, function string) *guarded 
 		}
 	})
 	return &guarded{e, proxy}
+}
+
+// guard starts a proxy with the role that a stack gives a function.
+func (r *rig) guard(t testing.TB, stack *iam.Stack, function string) (proxy *iam.Proxy, address string) {
+	t.Helper()
+	f, err := stack.Function(strings.ToUpper(function[:1]) + function[1:] + "Function")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := stack.Keys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy = &iam.Proxy{
+		Function: f, Stack: stack, DynamoDB: r.db.URL, KMS: r.kmsURL, SQS: r.sqsURL,
+		Key: func(name string) (iam.Key, bool) { return r.key(keys, name) },
+	}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(server.Close)
+	return proxy, server.URL
 }
 
 // key finds a key of KMS: of one of the stack's the template says what it is like, of the
@@ -431,7 +445,7 @@ func (r *rig) checkRoles(t *testing.T, functions, others map[string]*guarded) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, ran := all[id]; !ran && id != "RotateFunction" { // see TestRotate
+		if _, ran := all[id]; !ran && id != "RotateFunction" && id != "PreflightFunction" { // see TestRotate, TestPreflight
 			t.Errorf("nothing asks %s for anything", id)
 		}
 		for _, condition := range f.Conditions {
@@ -446,7 +460,7 @@ func (r *rig) checkRoles(t *testing.T, functions, others map[string]*guarded) {
 // world is what may be asked for in a stack, beside what was.
 func (r *rig) world(t *testing.T, stack *iam.Stack, calls map[string][]iam.Call) (*iam.World, map[string]iam.Function) {
 	t.Helper()
-	world, functions := &iam.World{Stack: stack, Keys: strangers()}, map[string]iam.Function{}
+	world, functions := &iam.World{Stack: stack, Keys: strangers(), Single: []string{"client#kmint-preflight"}}, map[string]iam.Function{}
 	inStack, err := stack.Keys()
 	if err != nil {
 		t.Fatal(err)
@@ -498,7 +512,7 @@ func (r *rig) checkAdministrator(t *testing.T) {
 	}
 	for id, key := range keys {
 		for action, allowed := range map[string]bool{
-			"kms:Sign": key.Tags["kmint:use"] != "sign", "kms:DescribeKey": true, "kms:PutKeyPolicy": true, "kms:ScheduleKeyDeletion": true, "kms:TagResource": true,
+			"kms:Sign": key.Tags["kmint:use"] == "seal", "kms:DescribeKey": true, "kms:PutKeyPolicy": true, "kms:ScheduleKeyDeletion": true, "kms:TagResource": true,
 		} {
 			_, refused := administrator.Judge(iam.Call{Request: iam.Request{Action: action, Resource: key.ARN}, Key: &key})
 			if (refused == "") != allowed {

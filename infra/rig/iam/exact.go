@@ -99,6 +99,8 @@ type World struct {
 	Roles []Role
 	// Calls are those of all functions.
 	Calls []Call
+	// Single are keys of items that are of a kind of their own.
+	Single []string
 
 	asked []Call
 }
@@ -169,6 +171,11 @@ func (w *World) kind(r Request, key string) string {
 		words[1] = "a key"
 	case strings.Contains(resource, ":log-stream:"):
 		words[1] = resource[:strings.Index(resource, ":log-stream:")]
+	// A function's version, and a deployment group, are any.
+	case strings.Count(resource, ":") == 7 && strings.Contains(resource, ":lambda:"):
+		words[1] = resource[:strings.LastIndex(resource, ":")] + ":*"
+	case strings.Contains(resource, ":deploymentgroup:"):
+		words[1] = resource[:strings.LastIndex(resource, "/")+1] + "*"
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Context)) {
 		values := r.Context[name]
@@ -176,7 +183,10 @@ func (w *World) kind(r Request, key string) string {
 		case slices.Contains(free, name), len(values) == 0:
 		case name == "dynamodb:leadingkeys":
 			for _, value := range values {
-				words = append(words, itemKind(value))
+				if !slices.Contains(w.Single, value) {
+					value = itemKind(value)
+				}
+				words = append(words, value)
 			}
 		case strings.HasPrefix(name, "kms:encryptioncontext:"):
 			words = append(words, name)
@@ -287,6 +297,9 @@ func (w *World) requests() (all []Call, err error) {
 			for _, action := range s.Actions {
 				if service, _, _ := strings.Cut(action, ":"); actions[service] == nil {
 					for _, resource := range s.Resources {
+						if resource != "*" {
+							resource = strings.ReplaceAll(resource, "*", "x")
+						}
 						ask(action, resource, nil)
 					}
 				}

@@ -30,12 +30,15 @@ type Call struct {
 	Refused string
 }
 
-// A Proxy lets through to DynamoDB, KMS and SQS what the role of a function allows.
+// A Proxy lets through to DynamoDB, KMS, SQS, Lambda and CodeDeploy what the role of a
+// function allows.
 type Proxy struct {
 	Function Function
 	Stack    *Stack
 	// DynamoDB, KMS and SQS are the addresses of those behind it.
-	DynamoDB, KMS, SQS string
+	DynamoDB, KMS, SQS, Lambda, CodeDeploy string
+	// DeploymentGroup is the ARN of the one that every deployment is of.
+	DeploymentGroup string
 	// Key finds a key by its id, its ARN or an alias of it.
 	Key func(name string) (Key, bool)
 
@@ -91,7 +94,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	target := r.Header.Get("X-Amz-Target")
 	prefix, operation, _ := strings.Cut(target, ".")
-	behind := map[string]string{"DynamoDB_20120810": p.DynamoDB, "TrentService": p.KMS, "AmazonSQS": p.SQS}[prefix]
+	if version, ok := invoked(r); ok {
+		prefix, operation = lambda, version
+	}
+	behind := map[string]string{"DynamoDB_20120810": p.DynamoDB, "TrentService": p.KMS, "AmazonSQS": p.SQS, lambda: p.Lambda, codeDeploy: p.CodeDeploy}[prefix]
 	to, errURL := url.Parse(behind)
 	var asked []Call
 	if err = errors.Join(err, errURL); err == nil && behind == "" {
@@ -161,9 +167,14 @@ func refuse(w http.ResponseWriter, prefix, why string) {
 	switch prefix {
 	case "TrentService":
 		kind, code = "application/x-amz-json-1.1", "AccessDeniedException"
+	case codeDeploy:
+		kind, code = "application/x-amz-json-1.1", "AccessDeniedException"
 	case "AmazonSQS":
 		status = http.StatusForbidden
 		w.Header().Set("x-amzn-query-error", "AccessDenied;Sender")
+	case lambda:
+		kind, code, status = "application/json", "AccessDeniedException", http.StatusForbidden
+		w.Header().Set("x-amzn-ErrorType", code)
 	}
 	w.Header().Set("Content-Type", kind)
 	w.WriteHeader(status)
@@ -176,9 +187,27 @@ func (p *Proxy) asked(prefix, operation string, body []byte) ([]Call, error) {
 		return p.askedOfDynamoDB(operation, body)
 	case "TrentService":
 		return p.askedOfKMS(operation, body)
+	case lambda:
+		return []Call{{Request: Request{"lambda:InvokeFunction", operation, nil}}}, nil
+	case codeDeploy:
+		return []Call{{Request: Request{"codedeploy:" + operation, p.DeploymentGroup, nil}}}, nil
 	default:
 		return p.askedOfSQS(operation, body)
 	}
+}
+
+const (
+	codeDeploy = "CodeDeploy_20141006"
+	// lambda has no such prefix: its protocol is another.
+	lambda = "lambda"
+)
+
+// invoked is the ARN of the function's version that a request invokes.
+func invoked(r *http.Request) (string, bool) {
+	name, ok := strings.CutPrefix(r.URL.EscapedPath(), "/2015-03-31/functions/")
+	name, end := strings.CutSuffix(name, "/invocations")
+	version, err := url.PathUnescape(name)
+	return version, ok && end && err == nil && strings.HasPrefix(version, "arn:")
 }
 
 // equality is the one on the partition key that every Query has.

@@ -122,14 +122,25 @@ func (s *Stack) attached(role string) []string {
 	var all []string
 	for _, id := range slices.Sorted(maps.Keys(resources)) {
 		kind, _ := at(resources[id], "Type").(string)
-		roles, _ := at(resources[id], "Properties", "Roles").([]any)
 		condition, conditional := at(resources[id], "Condition").(string)
-		if strings.HasPrefix(kind, "AWS::IAM::") && conditional && slices.Contains(roles, any(call{"Ref", role})) {
+		if strings.HasPrefix(kind, "AWS::IAM::") && conditional && names(at(resources[id], "Properties", "Roles"), role) {
 			all = append(all, condition)
-			all = append(all, s.Conditions(id, "Properties")...)
+			all = append(all, s.Conditions(id, "Properties", "PolicyDocument")...)
 		}
 	}
 	return all
+}
+
+// names reports whether a Ref to a resource is in a value.
+func names(v any, id string) bool {
+	switch v := v.(type) {
+	case call:
+		return v == call{"Ref", id} || names(v.argument, id)
+	case []any:
+		return slices.ContainsFunc(v, func(item any) bool { return names(item, id) })
+	default:
+		return false
+	}
 }
 
 // services lists what services ask for by a function's role.

@@ -16,8 +16,9 @@ type Stack struct {
 	Name, Region, Account string
 	// Parameters are those that differ from their defaults.
 	Parameters map[string]string
-	// Names are the physical names of resources, by logical id: what Ref gives. One that
-	// has none here is called as the stack and its logical id.
+	// Names are the physical names of resources, by logical id: what Ref gives, also of
+	// those that SAM makes. One that has none here is called as the stack and its logical
+	// id.
 	Names map[string]string
 	// ARNs are those of resources whose ARN does not follow from their name: keys, and a
 	// queue elsewhere.
@@ -335,6 +336,8 @@ func (s *Stack) ref(name string) (any, error) {
 		return s.Account, nil
 	case "AWS::StackName":
 		return s.Name, nil
+	case "AWS::StackId":
+		return "arn:aws:cloudformation:" + s.Region + ":" + s.Account + ":stack/" + s.Name + "/00000000-0000-4000-8000-000000000000", nil
 	}
 	if parameter := at(s.template, "Parameters", name); parameter != nil {
 		value, set := s.Parameters[name]
@@ -352,6 +355,9 @@ func (s *Stack) ref(name string) (any, error) {
 // name is the physical name of a resource.
 func (s *Stack) name(id string) (string, error) {
 	if at(s.template, "Resources", id) == nil {
+		if name, ok := s.Names[id]; ok {
+			return name, nil
+		}
 		return "", fmt.Errorf("there is no resource %s", id)
 	}
 	there, err := s.there(id)

@@ -34,6 +34,7 @@ var optional = map[string][]string{
 // canary are those that Deployment=canary makes, which is the default.
 var canary = []string{
 	"Token5xx", "Authorize5xx", "Userinfo5xx", "Discovery5xx", "New5xx",
+	"PreflightFunction", "PreflightRole", "PreflightLogGroup", "PreflightKey",
 	"NewTokenErrors", "NewAuthorizeErrors", "NewUserinfoErrors", "NewDiscoveryErrors", "NewDeliverErrors",
 }
 
@@ -134,6 +135,12 @@ func TestDeploymentRefuses(t *testing.T) {
 		"all at once for all":         {"Type: !If [IsCanary, Canary10Percent5Minutes, AllAtOnce]", "Type: AllAtOnce", "TokenFunction's new version does not get"},
 		"another's alarm":             {"[!Ref NewTokenErrors, !Ref New5xx]", "[!Ref NewDeliverErrors, !Ref New5xx]", "TokenFunction's new version is not taken back"},
 		"its answers do not count":    {"[!Ref NewTokenErrors, !Ref New5xx]", "[!Ref NewTokenErrors]", "TokenFunction's new version is not taken back"},
+		"nobody tries it":             {"        Hooks: {PreTraffic: !If [IsCanary, !Ref PreflightFunction, !Ref \"AWS::NoValue\"]}\n", "", "TokenFunction's new version is not tried first"},
+		"tried after":                 {"{PreTraffic: !If", "{PostTraffic: !If", "TokenFunction's new version is not tried first"},
+		"the version before":          {"TOKEN_VERSION: !Ref TokenFunction.Version", "TOKEN_VERSION: !Ref TokenFunction", "PreflightFunction's TOKEN_VERSION is not the version of TokenFunction"},
+		"another version":             {"TOKEN_VERSION: !Ref TokenFunction.Version", "TOKEN_VERSION: !Ref UserinfoFunction.Version", "PreflightFunction's TOKEN_VERSION is not the version of TokenFunction"},
+		"a name that is not called":   {"        - CodeDeployHook_${Id}\n", "        - Preflight_${Id}\n", "PreflightFunction has a name that CodeDeploy does not call"},
+		"no time to try thrice":       {"      Timeout: 120\n", "      Timeout: 10\n", "PreflightFunction has no time"},
 		"rotate too":                  {"      Role: !GetAtt RotateRole.Arn\n", "      Role: !GetAtt RotateRole.Arn\n      AutoPublishAlias: live\n", "RotateFunction is published"},
 		"an alarm of all versions":    {"        - {Name: ExecutedVersion, Value: !GetAtt TokenFunction.Version.Version}\n", "", "NewTokenErrors does not look at the errors of the new version"},
 		"an alarm of another version": {"!GetAtt TokenFunction.Version.Version", "!GetAtt DeliverFunction.Version.Version", "NewTokenErrors does not look at the errors of the new version"},
@@ -206,6 +213,14 @@ func deploying(templateText string) (found []string) {
 		if answers {
 			alarms = append(alarms, call{"Ref", "New5xx"})
 			checkFilter(name, resources, report)
+			hook := map[string]any{"PreTraffic": call{"If", []any{"IsCanary", call{"Ref", "PreflightFunction"}, call{"Ref", "AWS::NoValue"}}}}
+			if !reflect.DeepEqual(preference["Hooks"], any(hook)) {
+				report("%s's new version is not tried first", id)
+			}
+			variable := strings.ToUpper(name) + "_VERSION"
+			if at(resources["PreflightFunction"], "Properties", "Environment", "Variables", variable) != any(call{"Ref", id + ".Version"}) {
+				report("PreflightFunction's %s is not the version of %s", variable, id)
+			}
 		}
 		if !reflect.DeepEqual(preference["Alarms"], call{"If", []any{"IsCanary", alarms, []any{call{"Ref", "AWS::NoValue"}}}}) {
 			report("%s's new version is not taken back by its own alarms", id)
@@ -215,6 +230,13 @@ func deploying(templateText string) (found []string) {
 		if !slices.Equal(metrics, []string{want}) || readRaised(members(at(resources["New"+name+"Errors"], "Properties"))) != "> 0 1 notBreaching" {
 			report("New%sErrors does not look at the errors of the new version", name)
 		}
+	}
+	hook := members(at(resources["PreflightFunction"], "Properties"))
+	if name, ok := hook["FunctionName"].(call); !ok || !strings.HasPrefix(text(append(list(name.Argument), "")[0]), "CodeDeployHook_") {
+		report("PreflightFunction has a name that CodeDeploy does not call")
+	}
+	if text(hook["Timeout"]) != "120" {
+		report("PreflightFunction has no time to try three times")
 	}
 	metrics, _ := readMetrics(members(at(resources["New5xx"], "Properties")))
 	if !slices.Equal(metrics, []string{"kmint/deployment/answers_5xx stack=!Ref AWS::StackName 60 Sum"}) || readRaised(members(at(resources["New5xx"], "Properties"))) != ">= 5 1 notBreaching" {

@@ -103,11 +103,21 @@ var implied = map[string][]string{
 		"kms:DisableKey key/* kmint:stack=!Ref AWS::StackName kmint:use=sign",
 		"kms:ScheduleKeyDeletion key/* kmint:stack=!Ref AWS::StackName kmint:use=sign kmint:made-by=rotate >=30",
 	},
-	"logout.Queue":     {"sqs:SendMessage LogoutQueue"},
-	"keys.PrivateKey":  signatures(),
-	"session.MAC":      {"kms:GenerateMac MacKey HMAC_SHA_256"},
-	"dpop.MAC":         {"kms:GenerateMac MacKey HMAC_SHA_256"},
-	"clientauth.Vault": {"kms:Decrypt key/* kmint:stack=!Ref AWS::StackName kmint:use=seal client_id"},
+	"preflight.Registration": {"dynamodb:GetItem ConfigTable client#kmint-preflight"},
+	"preflight.Versions": {
+		"lambda:InvokeFunction TokenFunction:*", "lambda:InvokeFunction AuthorizeFunction:*",
+		"lambda:InvokeFunction UserinfoFunction:*", "lambda:InvokeFunction DiscoveryFunction:*",
+	},
+	"preflight.Key": {
+		"kms:Sign key/* kmint:stack=!Ref AWS::StackName kmint:use=preflight DIGEST ECDSA_SHA_256",
+		"kms:GetPublicKey key/* kmint:stack=!Ref AWS::StackName kmint:use=preflight",
+	},
+	"server.Deployments": {"codedeploy:PutLifecycleEventHookExecutionStatus ServerlessDeploymentApplication/*"},
+	"logout.Queue":       {"sqs:SendMessage LogoutQueue"},
+	"keys.PrivateKey":    signatures(),
+	"session.MAC":        {"kms:GenerateMac MacKey HMAC_SHA_256"},
+	"dpop.MAC":           {"kms:GenerateMac MacKey HMAC_SHA_256"},
+	"clientauth.Vault":   {"kms:Decrypt key/* kmint:stack=!Ref AWS::StackName kmint:use=seal client_id"},
 }
 
 // signatures are those that package kms asks for: each type of message with its
@@ -166,8 +176,9 @@ var functions = map[string]function{
 		"GET /.well-known/jwks.json", "OPTIONS /.well-known/jwks.json",
 		"GET /oidc/check_session",
 	}, "", ""},
-	"DeliverFunction": {"DeliverRole", "DeliverLogGroup", server.Deliver{}, config.Deliver{}, nil, "LogoutQueue", ""},
-	"RotateFunction":  {"RotateRole", "RotateLogGroup", server.Rotate{}, config.Rotate{}, nil, "", "rate(6 hours)"},
+	"DeliverFunction":   {"DeliverRole", "DeliverLogGroup", server.Deliver{}, config.Deliver{}, nil, "LogoutQueue", ""},
+	"PreflightFunction": {"PreflightRole", "PreflightLogGroup", server.Preflight{}, config.Preflight{}, nil, "", ""},
+	"RotateFunction":    {"RotateRole", "RotateLogGroup", server.Rotate{}, config.Rotate{}, nil, "", "rate(6 hours)"},
 }
 
 func TestTemplate(t *testing.T) {
@@ -198,6 +209,13 @@ func TestTemplateRefuses(t *testing.T) {
 		"any secret is opened":        {`"Null": {"kms:EncryptionContext:client_id": "false"}`, `"Null": {}`, "TokenFunction needs kms:Decrypt key/*"},
 		"any key signs":               {"aws:ResourceTag/kmint:use: sign\n", "aws:ResourceTag/kmint:use: seal\n", "TokenFunction needs kms:Sign key/*"},
 		"another function signs":      {"Action: kms:GenerateMac\n", "Action: [kms:GenerateMac, kms:Sign]\n", "TokenFunction may kms:Sign MacKey HMAC_SHA_256, which"},
+		"preflight calls anything":    {"                  - !Sub ${UserinfoFunction.Arn}:*\n", "                  - \"*\"\n", "PreflightFunction may lambda:InvokeFunction *, which"},
+		"preflight calls less":        {"                  - !Sub ${UserinfoFunction.Arn}:*\n", "", "PreflightFunction needs lambda:InvokeFunction UserinfoFunction:*"},
+		"another's deployments":       {"deploymentgroup:${ServerlessDeploymentApplication}/*", "deploymentgroup:*", "PreflightFunction may codedeploy:PutLifecycleEventHookExecutionStatus arn:"},
+		"preflight makes tokens":      {"aws:ResourceTag/kmint:use: preflight\n                    kms:MessageType", "aws:ResourceTag/kmint:use: sign\n                    kms:MessageType", "PreflightFunction may kms:Sign key/* kmint:stack=!Ref AWS::StackName kmint:use=sign DIGEST ECDSA_SHA_256, which"},
+		"preflight is every client":   {"[\"client#kmint-preflight\", issuer]", "[\"client#*\", issuer]", "PreflightFunction may dynamodb:GetItem ConfigTable client#*, which"},
+		"others are preflight":        {"aws:PrincipalArn: !GetAtt PreflightRole.Arn", "aws:PrincipalArn: !GetAtt TokenRole.Arn", "PreflightKey lets others sign"},
+		"preflight for nothing":       {"    Condition: IsCanary\n    Metadata:\n      # The hook", "    Metadata:\n      # The hook", "PreflightKey is made under another condition than IsCanary"},
 		"a managed policy":            {"      Policies:\n        - PolicyName: token\n", "      ManagedPolicyArns: [arn:aws:iam::aws:policy/AdministratorAccess]\n      Policies:\n        - PolicyName: token\n", "TokenRole has ManagedPolicyArns"},
 		"a role without its boundary": {"PermissionsBoundary: !If [HasBoundary, !Ref PermissionsBoundaryArn, !Ref \"AWS::NoValue\"]\n      AssumeRolePolicyDocument:\n        Version: \"2012-10-17\"\n        Statement:\n          - Effect: Allow\n            Principal: {Service: lambda", "AssumeRolePolicyDocument:\n        Version: \"2012-10-17\"\n        Statement:\n          - Effect: Allow\n            Principal: {Service: lambda", "TokenRole is not bounded"},
 		"a role more":                 {"  DeploymentRole:\n", "  OtherRole:\n    Type: AWS::IAM::Role\n  DeploymentRole:\n", "OtherRole is a role that this test does not know"},
@@ -465,6 +483,7 @@ func checkPolicies(resources map[string]any, report func(string, ...any)) {
 	for _, id := range []string{"TokenFunction", "AuthorizeFunction", "UserinfoFunction", "DiscoveryFunction", "DeliverFunction", "RotateFunction"} {
 		roles = append(roles, call{"Ref", functions[id].Role})
 	}
+	roles = append(roles, call{"If", []any{"IsCanary", call{"Ref", "PreflightRole"}, call{"Ref", "AWS::NoValue"}}})
 	known := map[string]struct {
 		condition string
 		statement map[string]any
@@ -577,6 +596,24 @@ func targets(action string, statement map[string]any) []string {
 			words = append(words, ">="+days)
 		}
 		return []string{strings.Join(words, " ")}
+	case "lambda", "codedeploy":
+		var on []string
+		resources := list(statement["Resource"])
+		if resources == nil {
+			resources = []any{statement["Resource"]}
+		}
+		for _, r := range resources {
+			name := text(r)
+			if sub, ok := r.(call); ok {
+				name = text(sub.Argument)
+			}
+			if function, ok := strings.CutSuffix(name, ".Arn}:*"); ok { // its versions
+				name = strings.TrimPrefix(function, "${") + ":*"
+			}
+			name = strings.Replace(name, "arn:${AWS::Partition}:codedeploy:${AWS::Region}:${AWS::AccountId}:deploymentgroup:${ServerlessDeploymentApplication}/", "ServerlessDeploymentApplication/", 1)
+			on = append(on, name)
+		}
+		return on
 	default:
 		return []string{resource}
 	}
@@ -698,22 +735,23 @@ var templateKeys = map[string]struct {
 	Output    string
 	Kept      bool
 }{
-	"SigningKey": {"RS256", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.RS256, "SigningKeyArn", true},
-	"RS384Key":   {"RS384", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.RS384, "RS384KeyArn", true},
-	"RS512Key":   {"RS512", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.RS512, "RS512KeyArn", true},
-	"PS256Key":   {"PS256", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.PS256, "PS256KeyArn", true},
-	"PS384Key":   {"PS384", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.PS384, "PS384KeyArn", true},
-	"PS512Key":   {"PS512", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.PS512, "PS512KeyArn", true},
-	"ES256Key":   {"ES256", []string{"ECC_NIST_P256"}, "", "SIGN_VERIFY", "sign", jwt.ES256, "ES256KeyArn", true},
-	"ES384Key":   {"ES384", []string{"ECC_NIST_P384"}, "", "SIGN_VERIFY", "sign", jwt.ES384, "ES384KeyArn", true},
-	"ES512Key":   {"ES512", []string{"ECC_NIST_P521"}, "", "SIGN_VERIFY", "sign", jwt.ES512, "ES512KeyArn", true},
-	"EdDSAKey":   {"EdDSA", []string{"ECC_NIST_EDWARDS25519"}, "", "SIGN_VERIFY", "sign", jwt.EdDSA, "EdDSAKeyArn", true},
-	"Ed25519Key": {"Ed25519", []string{"ECC_NIST_EDWARDS25519"}, "", "SIGN_VERIFY", "sign", jwt.Ed25519, "Ed25519KeyArn", true},
-	"MLDSA44Key": {"MLDSA44", []string{"ML_DSA_44"}, "", "SIGN_VERIFY", "sign", jwt.MLDSA44, "MLDSA44KeyArn", true},
-	"MLDSA65Key": {"MLDSA65", []string{"ML_DSA_65"}, "", "SIGN_VERIFY", "sign", jwt.MLDSA65, "MLDSA65KeyArn", true},
-	"MLDSA87Key": {"MLDSA87", []string{"ML_DSA_87"}, "", "SIGN_VERIFY", "sign", jwt.MLDSA87, "MLDSA87KeyArn", true},
-	"SecretsKey": {"ClientSecretJwt", nil, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "seal", "", "SecretsKeyArn", true},
-	"MacKey":     {"", nil, "HMAC_256", "GENERATE_VERIFY_MAC", "seal", "", "MacKeyArn", false},
+	"SigningKey":   {"RS256", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.RS256, "SigningKeyArn", true},
+	"RS384Key":     {"RS384", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.RS384, "RS384KeyArn", true},
+	"RS512Key":     {"RS512", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.RS512, "RS512KeyArn", true},
+	"PS256Key":     {"PS256", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.PS256, "PS256KeyArn", true},
+	"PS384Key":     {"PS384", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.PS384, "PS384KeyArn", true},
+	"PS512Key":     {"PS512", rsaSpecs, "", "SIGN_VERIFY", "sign", jwt.PS512, "PS512KeyArn", true},
+	"ES256Key":     {"ES256", []string{"ECC_NIST_P256"}, "", "SIGN_VERIFY", "sign", jwt.ES256, "ES256KeyArn", true},
+	"ES384Key":     {"ES384", []string{"ECC_NIST_P384"}, "", "SIGN_VERIFY", "sign", jwt.ES384, "ES384KeyArn", true},
+	"ES512Key":     {"ES512", []string{"ECC_NIST_P521"}, "", "SIGN_VERIFY", "sign", jwt.ES512, "ES512KeyArn", true},
+	"EdDSAKey":     {"EdDSA", []string{"ECC_NIST_EDWARDS25519"}, "", "SIGN_VERIFY", "sign", jwt.EdDSA, "EdDSAKeyArn", true},
+	"Ed25519Key":   {"Ed25519", []string{"ECC_NIST_EDWARDS25519"}, "", "SIGN_VERIFY", "sign", jwt.Ed25519, "Ed25519KeyArn", true},
+	"MLDSA44Key":   {"MLDSA44", []string{"ML_DSA_44"}, "", "SIGN_VERIFY", "sign", jwt.MLDSA44, "MLDSA44KeyArn", true},
+	"MLDSA65Key":   {"MLDSA65", []string{"ML_DSA_65"}, "", "SIGN_VERIFY", "sign", jwt.MLDSA65, "MLDSA65KeyArn", true},
+	"MLDSA87Key":   {"MLDSA87", []string{"ML_DSA_87"}, "", "SIGN_VERIFY", "sign", jwt.MLDSA87, "MLDSA87KeyArn", true},
+	"SecretsKey":   {"ClientSecretJwt", nil, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "seal", "", "SecretsKeyArn", true},
+	"PreflightKey": {"", nil, "ECC_NIST_P256", "SIGN_VERIFY", "preflight", jwt.ES256, "PreflightKeyArn", false},
+	"MacKey":       {"", nil, "HMAC_256", "GENERATE_VERIFY_MAC", "seal", "", "MacKeyArn", false},
 }
 
 var rsaSpecs = []string{"RSA_2048", "RSA_3072", "RSA_4096"}
@@ -753,6 +791,8 @@ func checkKeys(resources, template map[string]any, report func(string, ...any)) 
 		}
 		condition := ""
 		switch {
+		case id == "PreflightKey":
+			condition = "IsCanary"
 		case id == "SigningKey":
 			checkSpecs(k.Parameter, k.Specs[0], k.Specs, template, report)
 		case k.Specs != nil:
@@ -771,7 +811,11 @@ func checkKeys(resources, template map[string]any, report func(string, ...any)) 
 		if referred(at(template, "Outputs", k.Output, "Value")) != id || text(at(template, "Outputs", k.Output, "Condition")) != condition {
 			report("the output %s is not that of %s", k.Output, id)
 		}
-		checkKeyPolicy(id, k.Algorithm, list(at(properties, "KeyPolicy", "Statement")), report)
+		who := signers()
+		if id == "PreflightKey" {
+			who = call{"GetAtt", "PreflightRole.Arn"}
+		}
+		checkKeyPolicy(id, k.Algorithm, who, list(at(properties, "KeyPolicy", "Statement")), report)
 	}
 	checkParameter("MultiRegion", "IsMultiRegion", template, report)
 	for _, algorithm := range jwt.Algorithms() {
@@ -806,7 +850,7 @@ func checkParameter(name, condition string, template map[string]any, report func
 
 // checkKeyPolicy holds that a key of the template has the very policy that package kms
 // gives those which the rotate function makes, and no statement beside.
-func checkKeyPolicy(id, algorithm string, statements []any, report func(string, ...any)) {
+func checkKeyPolicy(id, algorithm string, who any, statements []any, report func(string, ...any)) {
 	policy, err := kms.Policy("root", []string{"signers"}, cmp.Or(algorithm, jwt.RS256))
 	if err != nil {
 		report("%s: %v", id, err)
@@ -829,7 +873,7 @@ func checkKeyPolicy(id, algorithm string, statements []any, report func(string, 
 				var value any = values[0]
 				switch key {
 				case "aws:PrincipalArn":
-					lack, value = "lets others sign than TokenRole", signers()
+					lack, value = "lets others sign than TokenRole", who
 				case "kms:MessageType":
 					lack = "signs more than " + map[string]string{"DIGEST": "digests", "RAW": "messages", "EXTERNAL_MU": "μ"}[values[0]]
 				default:

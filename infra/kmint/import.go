@@ -33,7 +33,10 @@ type importer struct {
 	SigningKey string
 	Keys       map[string]string
 	SecretsKey string
-	Issuer     string
+	// PreflightKey is the ARN of the key by which the preflight function authenticates,
+	// "" for none.
+	PreflightKey string
+	Issuer       string
 	// TokenEndpoint is for the curl.
 	TokenEndpoint string
 
@@ -55,6 +58,7 @@ func parseImport(args []string, errs io.Writer) (*importer, error) {
 	flags.StringVar(&i.SigningKey, "signing-key", "", "`ARN` of the first KMS key that signs by RS256")
 	flags.Func("key", "`ALG=ARN` of the first that signs by another algorithm; once for each", i.addKey)
 	flags.StringVar(&i.SecretsKey, "secrets-key", "", "`ARN` of the KMS key that encrypts the secrets of client_secret_jwt, if there is one")
+	flags.StringVar(&i.PreflightKey, "preflight-key", "", "`ARN` of the KMS key by which the preflight function authenticates, if there is one")
 	flags.StringVar(&i.Issuer, "issuer", "", "issuer `URL`, used exactly as it is")
 	flags.StringVar(&i.Seed, "seed", "", "configuration `file`; without one, only keys and issuer are written")
 	flags.BoolVar(&i.DryRun, "dry-run", false, "say what would change, and write nothing")
@@ -117,7 +121,8 @@ func (i *importer) readStack(ctx context.Context, cfg aws.Config) error {
 		}
 		field, known := map[string]*string{
 			"ConfigTable": &i.ConfigTable, "UsersTable": &i.UsersTable, "SigningKeyArn": &i.SigningKey, "SecretsKeyArn": &i.SecretsKey,
-			"Issuer": &i.Issuer, "TokenEndpoint": &i.TokenEndpoint,
+			"PreflightKeyArn": &i.PreflightKey,
+			"Issuer":          &i.Issuer, "TokenEndpoint": &i.TokenEndpoint,
 		}[aws.ToString(output.OutputKey)]
 		if known && *field == "" {
 			*field = aws.ToString(output.OutputValue)
@@ -167,6 +172,10 @@ func (i *importer) run(ctx context.Context) error {
 	if err := i.keepsEnded(ctx, s, db); err != nil {
 		return err
 	}
+	configured := s
+	if s, err = i.withPreflight(ctx, s, kms.Signer{Client: client}); err != nil {
+		return err
+	}
 	changes, err := s.DryRun(ctx, writers)
 	if err != nil {
 		return fmt.Errorf("%s cannot be imported: %w", i.Seed, err)
@@ -190,7 +199,7 @@ func (i *importer) run(ctx context.Context) error {
 	for _, change := range changes {
 		i.say("%s", change)
 	}
-	i.sayCurl(s)
+	i.sayCurl(configured)
 	return nil
 }
 

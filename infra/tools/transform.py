@@ -6,6 +6,7 @@ in the virtual environment of that.
 import json
 import logging
 import os
+import re
 import sys
 
 from samtranslator.translator.transform import transform
@@ -32,4 +33,33 @@ for name, resource in transformed["Resources"].items():
     # refused for every request.
     if resource["Type"] == "AWS::Lambda::Permission" and "/{" in json.dumps(resource["Properties"]["SourceArn"]):
         sys.exit(f"{name} does not cover its route: {resource['Properties']['SourceArn']}")
+
+
+def names(value):
+    """What a part of the template refers to."""
+    if isinstance(value, list):
+        for item in value:
+            yield from names(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key in ("Ref", "DependsOn") and isinstance(item, str):
+                yield item
+            elif key == "Fn::GetAtt":
+                yield item[0] if isinstance(item, list) else item.split(".")[0]
+            else:
+                if key == "Fn::Sub":
+                    text = item if isinstance(item, str) else item[0]
+                    yield from (name.split(".")[0] for name in re.findall(r"\$\{([^}!]+)\}", text))
+                yield from names(item)
+
+
+# cfn-lint finds circles too, and some where there is none: in the template a function
+# refers to its hook, in this one its alias does.
+refers = {name: set(names(resource)) & set(transformed["Resources"]) for name, resource in transformed["Resources"].items()}
+while refers:
+    free = [name for name, others in refers.items() if not others & set(refers) - {name}]
+    if not free:
+        sys.exit(f"these refer to each other in a circle, or to such: {', '.join(sorted(refers))}")
+    for name in free:
+        del refers[name]
 json.dump(transformed, sys.stdout, indent=1)

@@ -18,11 +18,11 @@ import (
 //	               |                       |
 //	floor 5     server <-------------------'                      + config; one func per function, no adapter
 //	               |
-//	floor 4     grant   authorize   logout   checksession   userinfo   discovery   revoke   introspect    (only these and web write answers)
+//	floor 4     grant   authorize   logout   checksession   userinfo   discovery   revoke   introspect   preflight    (only these and web write answers)
 //	               |
 //	floor 3     clientauth  dpop  once  policy  login  session  consent  token    keys  seed    dynamo  bolt
 //	               '---------'-----'------.-------'-------'--------'-----'-------'-----'
-//	floor 2                             store   fetch   trust     web   gateway    kms   localkey   sqs   verify
+//	floor 2                             store   fetch   trust     web   gateway    kms   localkey   sqs   codedeploy   verify
 //	                                      |                |       |                 |                 |
 //	floor 1                             oauth <------------'-------'       jwt <-----'        config   '-> oauth, jwt     words   audit   meter
 //
@@ -36,15 +36,16 @@ var floors = map[string]string{
 	"audit":  "",
 	"meter":  "",
 
-	"store":    "oauth",
-	"web":      "oauth words audit meter",
-	"gateway":  "",
-	"kms":      "oauth jwt meter",
-	"sqs":      "",
-	"localkey": "oauth jwt",
-	"verify":   "oauth jwt",
-	"fetch":    "",
-	"trust":    "oauth jwt",
+	"store":      "oauth",
+	"web":        "oauth words audit meter",
+	"gateway":    "",
+	"kms":        "oauth jwt meter",
+	"sqs":        "",
+	"codedeploy": "",
+	"localkey":   "oauth jwt",
+	"verify":     "oauth jwt",
+	"fetch":      "",
+	"trust":      "oauth jwt",
 
 	"clientauth": "oauth store jwt trust",
 	"dpop":       "oauth store jwt",
@@ -66,9 +67,10 @@ var floors = map[string]string{
 	"userinfo":     "oauth store jwt web dpop policy token once",
 	"discovery":    "oauth store jwt web words token",
 	"revoke":       "oauth store jwt web audit clientauth token once",
+	"preflight":    "oauth store jwt",
 	"introspect":   "oauth store jwt web audit clientauth policy token once",
 
-	"server": "oauth store jwt web audit meter words fetch trust clientauth dpop policy login session consent token keys grant authorize logout checksession userinfo discovery revoke introspect",
+	"server": "oauth store jwt web audit meter words fetch trust clientauth dpop policy login session consent token keys grant authorize logout checksession userinfo discovery revoke introspect preflight",
 }
 
 // Packages of tests stand beside what they test.

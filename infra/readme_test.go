@@ -138,6 +138,7 @@ func TestReadmeCommands(t *testing.T) {
 		"aws lambda update-alias --name live --alias x":  "no option --alias",
 		"aws dynamodb wait table-gone --table-name x":    "no waiter table-gone",
 		"aws kms schedule-key-deletion":                  "it lacks --key-id",
+		"aws kms list-keys --query 'Keys[?'":             "its query cannot be read",
 		"infra/tools/nothing.sh kmint":                   "no such file",
 		"sam delete --stack kmint":                       "sam delete has no --stack",
 		"rm -rf /":                                       "is a program that this test does not know",

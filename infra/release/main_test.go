@@ -3,10 +3,12 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"encoding/json"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -57,7 +59,7 @@ func copied(t *testing.T) string {
 func fake(t *testing.T, script string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "cyclonedx-gomod")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700); err != nil { //nolint:gosec // it is a program
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -138,6 +140,50 @@ func TestTwoBuildsAreEqual(t *testing.T) {
 	}
 	if err := check(); err == nil {
 		t.Error("a zip that was changed has the same checksum")
+	}
+}
+
+// The bill of a function by the program itself lists what the function is made of, and is
+// the same the second time.
+func TestBill(t *testing.T) {
+	const tool = ".tmp/bin/cyclonedx-gomod-v1.9.0"
+	if _, err := os.Stat(filepath.Join(root, tool)); err != nil && os.Getenv("CI") != "true" {
+		t.Skip("needs cyclonedx-gomod: make release installs it")
+	}
+	fetch := exec.CommandContext(t.Context(), "make", "-s", tool)
+	fetch.Dir = root
+	if out, err := fetch.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	path := filepath.Join(build(t, root, ""), "discovery", "bootstrap")
+	var texts [][]byte
+	for range 2 {
+		text, err := bill(t.Context(), filepath.Join(root, tool), path, "v0.0.0-test", "arm64")
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, text)
+	}
+	var b struct {
+		Format   string `json:"bomFormat"`
+		Metadata struct {
+			Timestamp string
+			Component struct{ Name, Version string }
+		}
+		Components []struct{ Name, PURL string }
+	}
+	if err := json.Unmarshal(texts[0], &b); err != nil || b.Format != "CycloneDX" || b.Metadata.Timestamp != "" || b.Metadata.Component.Version != "v0.0.0-test" {
+		t.Errorf("%v %+v", err, b)
+	}
+	for _, name := range []string{"github.com/aws/aws-lambda-go", "github.com/go-jose/go-jose/v4", "std"} {
+		if !slices.ContainsFunc(b.Components, func(c struct{ Name, PURL string }) bool {
+			return c.Name == name && strings.HasSuffix(c.PURL, "goos=linux&goarch=arm64")
+		}) {
+			t.Errorf("%s is not on the bill", name)
+		}
+	}
+	if !bytes.Equal(texts[0], texts[1]) {
+		t.Error("two bills of one function differ")
 	}
 }
 

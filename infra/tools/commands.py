@@ -6,6 +6,7 @@ import shlex
 import sys
 
 import botocore.session
+import jmespath
 from botocore import xform_name
 
 EVERYWHERE = {"query", "output", "region", "profile"}
@@ -34,9 +35,14 @@ def wrong(line, session):
     shape = model.operation_model(operation).input_shape
     members = {xform_name(name, "-") for name in shape.members}
     given = set()
-    for word in rest:
+    for at, word in enumerate(rest):
         if not word.startswith("--"):
             continue
+        if word == "--query":
+            try:
+                jmespath.compile(rest[at + 1])
+            except jmespath.exceptions.JMESPathError as error:
+                return "its query cannot be read: " + str(error).splitlines()[0]
         name = word[2:].split("=")[0]
         if name in EVERYWHERE:
             continue

@@ -57,6 +57,21 @@ const watch = async (message) => {
 }
 </script></html>`))
 
+// strangerPage stands in a frame beside kmint's, and tells the client's page what it hears.
+const strangerPage = `<!doctype html><html lang="en"><title>Stranger</title><script>
+addEventListener("message", (e) => parent.postMessage("told " + e.data, "*"))
+parent.frames[0].postMessage("watcher x", "*")
+</script></html>`
+
+// beside is what a page of that origin hears, "nothing" for a second of silence.
+const beside = `.then(() => new Promise((resolve) => {
+	addEventListener("message", (e) => { if (String(e.data).startsWith("told ")) resolve(e.data) })
+	const frame = document.createElement("iframe")
+	frame.src = origin + "/stranger"
+	frame.onload = () => setTimeout(() => resolve("nothing"), 1000)
+	document.body.append(frame)
+}))`
+
 func newWatcher(t *testing.T, crossSite bool) *watcher {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -71,6 +86,7 @@ func newWatcher(t *testing.T, crossSite bool) *watcher {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /", func(rw http.ResponseWriter, _ *http.Request) { _ = watcherPage.Execute(rw, w.kmint.issuer) })
 	mux.HandleFunc("GET /begin", w.begin)
+	mux.HandleFunc("GET /stranger", func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write([]byte(strangerPage)) })
 	mux.HandleFunc("GET /favicon.ico", func(http.ResponseWriter, *http.Request) {})
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}}
 	var env []string
@@ -182,6 +198,18 @@ func (w *watcher) watches(t *testing.T) {
 			t.Errorf("to %s it says %s", message, got)
 		}
 	}
+
+	// §3.2: "The OP iframe MUST enforce that the caller has the same origin as its parent
+	// frame."
+	here, _ := url.Parse(w.url)
+	there := here.Scheme + "://" + map[string]string{"localhost": "127.0.0.1", "127.0.0.1": "localhost"}[here.Hostname()] + ":" + here.Port()
+	for origin, want := range map[string]string{w.url: "told changed", there: "nothing"} {
+		script := onceLoaded + strings.Replace(beside, "origin +", fmt.Sprintf("%q +", origin), 1)
+		if got := run(b, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise)); got != want {
+			t.Errorf("a page of %s beside hears %s, want %s", origin, got, want)
+		}
+	}
+	b.open(w.url + "/")
 
 	// While one tab watches, the person leaves in another.
 	watch := func(told string) {

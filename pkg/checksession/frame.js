@@ -1,6 +1,10 @@
 addEventListener("message", async event => {
   // Of an origin that has no name there is nobody whom an answer would reach alone.
   if (!event.source || event.origin === "null") return;
+  // Only the page that shows us is answered, and what stands in it of its own origin. Some
+  // browsers tell us by the referrer alone, and some pages send none.
+  const shown = location.ancestorOrigins ? location.ancestorOrigins[0] : document.referrer ? new URL(document.referrer).origin : event.origin;
+  if (shown !== event.origin) return;
   const answer = word => event.source.postMessage(word, event.origin);
   const asked = typeof event.data === "string" && /^([\x20-\x7e]+) ([^ ]+)$/.exec(event.data);
   // All but pages that are delivered insecurely have subtle, and those are no client's.

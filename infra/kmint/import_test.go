@@ -484,3 +484,78 @@ func TestImportRefused(t *testing.T) {
 		t.Errorf("--help: exit %d\n%s", code, errs)
 	}
 }
+
+// The key of the preflight function becomes a client that may have a token for an API that
+// nobody serves, and a new key takes its place.
+func TestImportPreflight(t *testing.T) {
+	a := newAccount(t)
+	key := func(spec string) (arn, kid string) {
+		t.Helper()
+		arn, err := a.kms.Create(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := kms.Signer{Client: kms.NewClient(a.config())}.PublicKey(t.Context(), arn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kid, err = jwt.Thumbprint(public); err != nil {
+			t.Fatal(err)
+		}
+		return arn, kid
+	}
+	first, firstID := key(kmstest.P256)
+	server := httptest.NewServer(stacks(map[string]map[string]string{"kmint": {
+		"ConfigTable": a.store.ConfigTable, "UsersTable": a.store.UsersTable, "SigningKeyArn": a.key, "PreflightKeyArn": first,
+		"Issuer": "https://login.example.com/", "TokenEndpoint": "https://login.example.com/oauth/token",
+	}}))
+	t.Cleanup(server.Close)
+	t.Setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", server.URL)
+
+	out := good(t, "import", "--stack", "kmint")
+	for _, want := range []string{"created api urn:kmint:preflight\n", "created client kmint-preflight\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "curl") { // nobody can ask as this client
+		t.Error(out)
+	}
+	registered := func(kid string) {
+		t.Helper()
+		client, err := a.store.Client(t.Context(), "kmint-preflight")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(client.JWKS, kid) || client.AuthMethod != "private_key_jwt" || !slices.Equal(client.GrantTypes, []string{"client_credentials"}) ||
+			!maps.EqualFunc(client.APIGrants, map[string][]string{"urn:kmint:preflight": {"preflight"}}, slices.Equal) {
+			t.Errorf("%+v", client)
+		}
+	}
+	registered(firstID)
+	second, secondID := key(kmstest.P256)
+	if out := good(t, a.flags("--preflight-key", second)...); !strings.Contains(out, "changed client kmint-preflight (jwks)\n") {
+		t.Error(out)
+	}
+	registered(secondID)
+
+	// Without a key nothing is said of it.
+	if out := good(t, a.flags()...); strings.Contains(out, "preflight") {
+		t.Error(out)
+	}
+	for name, c := range map[string]struct{ key, seed, want string }{
+		"a key for RSA":     {a.key, "", "cannot be the preflight function's key"},
+		"no key of KMS":     {first + "x", "", "cannot be read"},
+		"a client so named": {first, `{"clients": [{"client_id": "kmint-preflight", "token_endpoint_auth_method": "none", "grant_types": ["authorization_code"], "redirect_uris": ["https://app.example.com/"]}]}`, "are the preflight function's own"},
+		"an API so named":   {"", `{"apis": [{"identifier": "urn:kmint:preflight"}]}`, "are the preflight function's own"},
+	} {
+		more := []string{"--preflight-key", c.key}
+		if c.seed != "" {
+			more = append(more, "--seed", write(t, c.seed))
+		}
+		if code, out, errs := try(t, a.flags(more...)...); code != 1 || out != "" || !strings.Contains(errs, c.want) {
+			t.Errorf("%s: exit %d\n%s%s", name, code, out, errs)
+		}
+	}
+	registered(secondID)
+}

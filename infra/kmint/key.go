@@ -23,6 +23,9 @@ import (
 	"kmint/pkg/store"
 )
 
+// thumbprint is how long a kid is: a SHA-256 in base64url.
+const thumbprint = 43
+
 // A keyCommand is one `kmint key`.
 type keyCommand struct {
 	// Do is list, rotate, rollback or revoke.
@@ -51,7 +54,8 @@ func parseKey(args []string, errs io.Writer) (*keyCommand, error) {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		k.Do, args = args[0], args[1:]
 	}
-	if k.Do == "revoke" && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+	// A thumbprint may begin like a flag, of which none is as long.
+	if k.Do == "revoke" && len(args) > 0 && (!strings.HasPrefix(args[0], "-") || len(args[0]) == thumbprint) {
 		k.KeyID, args = args[0], args[1:]
 	}
 	if err := flags.Parse(args); err != nil {

@@ -231,6 +231,10 @@ func TestKeyUsage(t *testing.T) {
 	if k, err := parseKey([]string{"revoke", "--config-table", "c", "kid"}, io.Discard); err != nil || k.KeyID != "kid" {
 		t.Errorf("the kid last: %+v %v", k, err)
 	}
+	kid := "-" + strings.Repeat("k", 42)
+	if k, err := parseKey([]string{"revoke", kid, "--config-table", "c"}, io.Discard); err != nil || k.KeyID != kid {
+		t.Errorf("a kid like a flag: %+v %v", k, err)
+	}
 }
 
 // a conflicting registry is one that another has written.

@@ -93,8 +93,10 @@ var made = regexp.MustCompile(`(?m)^ *"timestamp": ".*",\n`)
 
 // bill is the bill of materials of a program, in CycloneDX's JSON.
 func bill(ctx context.Context, cyclonedx, path, version, arch string) ([]byte, error) {
-	command := exec.CommandContext(ctx, cyclonedx, "bin", "-json", "-noserial", "-std", "-version", version, path) //nolint:gosec // what make names
-	command.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch) // it says what its own environment says
+	//nolint:gosec // what make names
+	command := exec.CommandContext(ctx, cyclonedx, "bin", "-json", "-noserial", "-std", "-version", version, path)
+	// It says of the program what its own environment says.
+	command.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch)
 	var wrong bytes.Buffer
 	command.Stderr = &wrong
 	text, err := command.Output()

@@ -14,6 +14,11 @@
 // came after a code was spent, or a refresh token without leeway, the second request is
 // a replay and nothing else can be told: those cells are counted apart.
 //
+// A run of rotate is disturbed in the same way, each time with a registry and keys of
+// its own. Nobody waits for its answer; so it is the next runs that are looked at: they
+// complete what was begun, one key signs at every step, and no key of KMS is left that
+// nobody has written down.
+//
 // Beside that, clients are at work for a while, at the built functions and at `make run`,
 // and hold what they were given against the table at the end: processes are killed, all
 // of them at once too, and backends stand still for five seconds.

@@ -52,6 +52,9 @@ type house struct {
 	close []func()
 	// signs is the kid that is to sign in the end.
 	signs string
+	// plant spoils the function that a fault befalls: it is the defect to be found; nil for
+	// none.
+	plant func(*server.Rotate)
 }
 
 func newHouse(db *ddb.Local) (*house, error) {
@@ -106,6 +109,9 @@ func (h *house) run(ctx context.Context, w *wire) (log []string, err error) {
 	f := server.Rotate{
 		Registries: db, Inventory: keeper, Keeper: keeper, Period: period, Publish: published, Now: h.now,
 		Log: slog.New(slog.NewJSONHandler(watch, nil)),
+	}
+	if h.plant != nil {
+		h.plant(&f)
 	}
 	err = f.Handler()(ctx)
 	return strings.Split(strings.TrimSpace(watch.log.String()), "\n"), errors.Join(err, watch.broken)
@@ -278,7 +284,7 @@ var houses = map[string]func(h *house) error{
 }
 
 // rotation runs a cell: a run that something befalls, and then others.
-func rotation(db *ddb.Local, name string, at planned) (v verdict, calls []callID, err error) {
+func rotation(db *ddb.Local, name string, at planned, plant func(*server.Rotate)) (v verdict, calls []callID, err error) {
 	h, err := newHouse(db)
 	for _, f := range h.close {
 		defer f()
@@ -290,6 +296,7 @@ func rotation(db *ddb.Local, name string, at planned) (v verdict, calls []callID
 		return held, nil, fmt.Errorf("before the run: %w", err)
 	}
 	h.at(0)
+	h.plant = plant
 	var plan []planned
 	if at != (planned{}) {
 		plan = append(plan, at)
@@ -354,7 +361,7 @@ func TestMatrixOfRotation(t *testing.T) {
 		if !strings.Contains(name, os.Getenv("SCENARIO")) {
 			continue
 		}
-		_, calls, err := rotation(db, name, planned{})
+		_, calls, err := rotation(db, name, planned{}, nil)
 		if err != nil {
 			t.Errorf("%s, undisturbed: %v", name, err)
 			continue
@@ -373,12 +380,12 @@ func TestMatrixOfRotation(t *testing.T) {
 	var mu sync.Mutex
 	well := map[string]int{}
 	var work sync.WaitGroup
-	slots := make(chan struct{}, side)
+	slots := make(chan struct{}, 2*side) // each has a house of its own
 	for _, c := range todo {
 		slots <- struct{}{}
 		work.Go(func() {
 			defer func() { <-slots }()
-			_, calls, err := rotation(db, c.scenario.name, c.at)
+			_, calls, err := rotation(db, c.scenario.name, c.at, nil)
 			mu.Lock()
 			defer mu.Unlock()
 			for _, call := range calls {
@@ -399,4 +406,67 @@ func TestMatrixOfRotation(t *testing.T) {
 		total += n
 	}
 	fmt.Printf("\n%d calls of %d runs of rotate, %d cells: %d held %v\n", sum, len(houses), len(todo), total, well)
+}
+
+// early disables a key before that is written down.
+type early struct {
+	store.Registries
+	keys.Keeper
+}
+
+func (e early) ReplaceRegistry(ctx context.Context, r store.Registry) error {
+	for _, k := range r.Keys {
+		if k.State == store.KeyRevoked {
+			if err := e.Disable(ctx, k.Reference); err != nil {
+				return err
+			}
+		}
+	}
+	return e.Registries.ReplaceRegistry(ctx, r)
+}
+
+// lazy sees no keys but those that are listed.
+type lazy struct {
+	keys.Inventory
+	store.Registries
+}
+
+func (l lazy) Held(ctx context.Context) ([]jwt.Held, error) {
+	held, err := l.Inventory.Held(ctx)
+	r, wrong := l.Registry(ctx)
+	return slices.DeleteFunc(held, func(h jwt.Held) bool {
+		return !slices.ContainsFunc(r.Keys, func(k store.SigningKey) bool { return k.Reference == h.Reference })
+	}), errors.Join(err, wrong)
+}
+
+// TestMatrixFindsDefectsOfRotation plants some before the store and the keys.
+func TestMatrixFindsDefectsOfRotation(t *testing.T) {
+	db := ddb.ForTest(t)
+	const all = "rotate, all that can be due"
+	write := callID{"dynamodb.PutItem keys", 2, 1}
+	for name, tt := range map[string]struct {
+		house string
+		at    planned
+		plant func(*server.Rotate)
+	}{
+		"a key that nobody has written down is disabled": {
+			all, planned{write, fault{resetBefore, true}},
+			func(f *server.Rotate) { f.Registries = early{f.Registries, f.Keeper} },
+		},
+		"keys that are not listed are not looked for": {
+			"rotate, the first run", planned{callID{"kms.CreateKey", 1, 1}, fault{resetAfter, false}},
+			func(f *server.Rotate) { f.Inventory = lazy{f.Inventory, f.Registries} },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, _, err := rotation(db, tt.house, tt.at, nil); err != nil {
+				t.Errorf("without the defect: %v", err)
+			}
+			if _, _, err := rotation(db, tt.house, tt.at, tt.plant); err == nil || strings.Contains(err.Error(), "did not fire") {
+				t.Errorf("it is not found: %v", err)
+			} else {
+				t.Log(err)
+			}
+		})
+	}
 }

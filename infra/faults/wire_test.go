@@ -259,7 +259,9 @@ func (w *wire) arrive(service, target string, body []byte) (*planned, chan struc
 	}
 	for i := range w.plan {
 		p := w.plan[i]
-		if p.call.name != id.name || p.call.which != id.which || p.call.time != id.time && (!p.fault.always || id.time < p.call.time) {
+		// Keys of KMS come in no order: what is asked of one again may be asked of any.
+		again := id.time > 1 && p.call.time > 1 && strings.HasPrefix(id.name, "kms.")
+		if p.call.name != id.name || p.call.which != id.which && !again || p.call.time != id.time && (!p.fault.always || id.time < p.call.time) {
 			continue
 		}
 		w.fired[p] = true

@@ -43,7 +43,7 @@ func (i *importer) withPreflight(ctx context.Context, s seed.Seed, signer kms.Si
 		"clients": []any{map[string]any{
 			"client_id": preflight.ClientID, "client_name": "The preflight function of kmint",
 			"token_endpoint_auth_method": oauth.PrivateKeyJWT, "token_endpoint_auth_signing_alg": preflight.Algorithm, "jwks": jwt.Set{Keys: []jwt.Key{key}},
-			"grant_types": []string{oauth.ClientCredentials}, "api_grants": map[string][]string{preflight.Audience: {preflight.Scope}},
+			"grant_types": []string{oauth.ClientCredentials}, "error_profile": store.Strict, "api_grants": map[string][]string{preflight.Audience: {preflight.Scope}},
 		}},
 	})
 	if err != nil {

@@ -156,8 +156,11 @@ func (s *server) Call(ctx context.Context, version, method, address, form string
 
 func (s *server) token(ctx context.Context, form string) (int, string, error) {
 	refuse := func() (int, string, error) { return 401, `{"error":"invalid_client","error_description":"no"}`, nil }
-	values, badForm := url.ParseQuery(form)
-	if badForm != nil || values.Get("client_assertion_type") != oauth.AssertionType || values.Get("grant_type") != "client_credentials" {
+	values, err := url.ParseQuery(form)
+	if err != nil {
+		return 0, "", err
+	}
+	if values.Get("client_assertion_type") != oauth.AssertionType || values.Get("grant_type") != "client_credentials" {
 		return 400, `{"error":"invalid_request"}`, nil
 	}
 	jws, unreadable := jose.ParseSignedCompact(values.Get("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})

@@ -119,13 +119,13 @@ func (w *World) Wide(role Role, calls []Call) ([]string, error) {
 	}
 	found := map[string]bool{}
 	for _, c := range requests {
-		if made[w.kind(withoutService(c.Request), "")] { // what it may itself, it may by a service
+		// What a key's policy keeps the role from is too much in the role all the same.
+		by, _ := role.Decide(c.Request, nil)
+		// What it may itself, it may by a service.
+		if len(by) == 0 || made[w.kind(c.Request, "")] || made[w.kind(withoutService(c.Request), "")] {
 			continue
 		}
-		// What a key's policy keeps the role from is too much in the role all the same.
-		if by, _ := role.Decide(c.Request, nil); len(by) > 0 && !made[w.kind(c.Request, "")] {
-			found[by[0].String()+" allows "+w.kind(c.Request, "")] = true
-		}
+		found[by[0].String()+" allows "+w.kind(c.Request, "")] = true
 	}
 	return slices.Sorted(maps.Keys(found)), nil
 }

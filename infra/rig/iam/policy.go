@@ -230,9 +230,12 @@ func numeric(compare func(v, p float64) bool) func(string, string) bool {
 	}
 }
 
-// holds evaluates the condition on a request.
-func (c Condition) holds(r Request) bool {
+// holds evaluates the condition on a request of a principal's, by its ARN.
+func (c Condition) holds(r Request, principal string) bool {
 	values := r.Context[c.Key]
+	if c.Key == "aws:principalarn" {
+		values = []string{principal}
+	}
 	set, base, ifExists := c.operator()
 	if base == "Null" {
 		return (len(values) == 0) == (c.Values[0] == "true")
@@ -260,11 +263,14 @@ func (c Condition) holds(r Request) bool {
 	}
 }
 
-// applies reports whether the statement is about the request, whoever makes it.
-func (s Statement) applies(r Request) bool {
-	return slices.ContainsFunc(s.Actions, func(p string) bool { return glob(strings.ToLower(r.Action), strings.ToLower(p)) }) &&
+// applies reports whether the statement is about the request of a principal's: whether it
+// is in a role, or names the principal, is not asked.
+func (s Statement) applies(r Request, principal string) bool {
+	return slices.ContainsFunc(s.Actions, func(p string) bool {
+		return strings.EqualFold(p, r.Action) || strings.ContainsAny(p, "*?") && glob(strings.ToLower(r.Action), strings.ToLower(p))
+	}) &&
 		slices.ContainsFunc(s.Resources, func(p string) bool { return p == "*" || globARN(r.Resource, p) }) &&
-		!slices.ContainsFunc(s.Conditions, func(c Condition) bool { return !c.holds(r) })
+		!slices.ContainsFunc(s.Conditions, func(c Condition) bool { return !c.holds(r, principal) })
 }
 
 // ReadKeyPolicy reads a key's policy, in JSON.
@@ -292,14 +298,8 @@ func (r Role) root() string {
 // is on, nil where it is on none. by are the statements of the role that allow it, empty
 // where it is refused, and why says then for what reason.
 func (r Role) Decide(request Request, key []Statement) (by []Statement, why string) {
-	context := maps.Clone(request.Context)
-	if context == nil {
-		context = map[string][]string{}
-	}
-	context["aws:principalarn"] = []string{r.ARN}
-	request.Context = context
 	for _, s := range r.Policy {
-		if s.applies(request) {
+		if s.applies(request, r.ARN) {
 			if s.Deny {
 				return nil, "with an explicit deny in " + s.String()
 			}
@@ -316,7 +316,7 @@ func (r Role) Decide(request Request, key []Statement) (by []Statement, why stri
 	inCharge := false
 	for _, s := range key {
 		ours := slices.ContainsFunc(s.Principals, func(p string) bool { return p == "*" || p == r.ARN || p == r.root() })
-		if !ours || !s.applies(request) {
+		if !ours || !s.applies(request, r.ARN) {
 			continue
 		}
 		if s.Deny {

@@ -48,7 +48,12 @@ func TestConditionsHold(t *testing.T) {
 		if err := c.check(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if got := c.holds(Request{Context: map[string][]string{c.Key: tt.asked}}); got != tt.want {
+		r := Request{Context: map[string][]string{c.Key: tt.asked}}
+		principal := ""
+		if c.Key == "aws:principalarn" {
+			principal = tt.asked[0]
+		}
+		if got := c.holds(r, principal); got != tt.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -97,10 +97,12 @@ fuzz:
 		done; \
 	done
 
-# And clients at work while processes are killed and backends stand still. go test ./...
-# runs a sample of both.
+# Each call of each request and of a rotation, failing in each way; the keys through
+# random failures; and clients at work while processes are killed and backends stand
+# still. go test ./... runs a sample of it all.
 .PHONY: faults
 faults:
+	go test -count=1 -v ./pkg/keys -run '^TestRotationHoldsItsPromises$$' -rapid.checks 1000
 	FAULTS=all LOAD=20s go test -count=1 -v -timeout 20m -run '^Test(Matrix|Load)' ./infra/faults
 
 # For the machine that it runs on.

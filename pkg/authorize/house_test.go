@@ -109,7 +109,7 @@ func newHouse(t *testing.T, issuer string) *house {
 		Issuers: h.store, Settings: h.store, Keys: h.keys, Clients: h.store, APIs: h.store, Codes: h.store, Now: now,
 		Login:    login.Authenticator{Logins: h.store, Users: h.store, Attempts: h.store, Now: now},
 		Sessions: session.Keeper{Sessions: h.store, Clients: h.store, Users: h.store, Now: now},
-		Consents: consent.Keeper{Consents: h.store, Listings: h.store, Grants: h.store, Now: now},
+		Consents: consent.Keeper{Consents: h.store, Listings: h.store, Grants: h.store, Settle: func(context.Context) error { return nil }, Now: now},
 		Seal:     session.Sealer{MAC: &h.mac, Now: now},
 	}
 	edge := web.Edge{Log: slog.New(slog.NewJSONHandler(&h.log, nil)), Now: now, Secure: strings.HasPrefix(issuer, "https:")}

@@ -157,7 +157,23 @@ type Keeper struct {
 	// Listings and Grants are for Withdraw.
 	Listings store.Listings
 	Grants   store.GrantEnder
-	Now      func() time.Time
+	// Settle waits until a request that has read a record before it was gone has written
+	// its grant, and the index shows it; an error says that there is no time for it.
+	Settle func(context.Context) error
+	Now    func() time.Time
+}
+
+// settled is how long Settle waits: many times what such a request and the index take.
+const settled = time.Second
+
+// Settle is that of a server.
+func Settle(ctx context.Context) error {
+	select {
+	case <-time.After(settled):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // rounds bounds how often a consent is written anew because another came between.
@@ -197,11 +213,14 @@ const atOnce = 8
 // Withdraw ends every grant that the client holds for the person, each by one write, and
 // makes the client be asked about again. The record goes after the grants: where it is
 // still there the person can withdraw once more what was half done. What the client got
-// in between is ended after that, as far as the index, which lags, knows of it already.
+// in between is ended after that.
 func (k Keeper) Withdraw(ctx context.Context, subject, clientID string) error {
 	err := k.endGrants(ctx, subject, clientID)
 	if err == nil {
 		err = k.Consents.DeleteConsent(ctx, subject, clientID)
+	}
+	if err == nil {
+		err = k.Settle(ctx)
 	}
 	if err == nil {
 		err = k.endGrants(ctx, subject, clientID)

@@ -103,7 +103,7 @@ func TestKeeper(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	now := time.UnixMilli(1_800_000_000_000)
-	k := consent.Keeper{Consents: db, Listings: db, Grants: db, Now: func() time.Time { return now }}
+	k := consent.Keeper{Consents: db, Listings: db, Grants: db, Settle: func(context.Context) error { return nil }, Now: func() time.Time { return now }}
 	of := func() store.Consent {
 		t.Helper()
 		all, err := k.Of(t.Context(), "ada")
@@ -222,6 +222,7 @@ func TestWithdrawalEndsGrants(t *testing.T) {
 		"the list fails":               {"GrantsOf", 0, true},
 		"its second page fails":        {"GrantsOf", 1, true},
 		"the record cannot be deleted": {"DeleteConsent", 0, true},
+		"there is no time to wait":     {"Settle", 0, false},
 		"the list fails the last time": {"GrantsOf", 2, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -239,7 +240,11 @@ func TestWithdrawalEndsGrants(t *testing.T) {
 			}
 			f := &faulty{Store: db, fail: tt.fail, after: tt.after, lying: append([]string{oauth.NewID()}, others...)}
 			f.between = func() { theirs = append(theirs, holding(t, db, now, "ada", "app", 1)...) }
-			k := consent.Keeper{Consents: f, Listings: f, Grants: db, Now: func() time.Time { return now }}
+			late := func(context.Context) error { // a request that had read the record writes its grant
+				theirs = append(theirs, holding(t, db, now, "ada", "app", 1)...)
+				return f.note("Settle")
+			}
+			k := consent.Keeper{Consents: f, Listings: f, Grants: db, Settle: late, Now: func() time.Time { return now }}
 			if err := k.Allow(t.Context(), "ada", "app", nil, []string{"openid"}); err != nil {
 				t.Fatal(err)
 			}
@@ -261,7 +266,11 @@ func TestWithdrawalEndsGrants(t *testing.T) {
 			if readErr != nil || errors.Is(err, errFault) != (tt.fail != "") || (all["app"] != nil) != tt.left {
 				t.Fatalf("%v, left %v, %v", err, all, readErr)
 			}
+			if n := revoked(theirs); tt.fail == "" && n != len(theirs) {
+				t.Errorf("%d of %d ended the first time", n, len(theirs))
+			}
 			f.fail, f.between = "", nil
+			k.Settle = func(context.Context) error { return nil }
 			if err := k.Withdraw(t.Context(), "ada", "app"); err != nil {
 				t.Errorf("again: %v", err)
 			}

@@ -67,7 +67,7 @@ func (f Authorize) Handler() http.Handler {
 		Codes:    f.Codes,
 		Login:    login.Authenticator{Logins: f.Logins, Users: f.Users, Attempts: f.Attempts, Now: f.Now},
 		Sessions: sessions,
-		Consents: consent.Keeper{Consents: f.Consents, Listings: f.Listings, Grants: f.Ended, Now: f.Now},
+		Consents: consent.Keeper{Consents: f.Consents, Listings: f.Listings, Grants: f.Ended, Settle: consent.Settle, Now: f.Now},
 		Seal:     session.Sealer{MAC: f.MAC, Now: f.Now},
 		Trust: &trust.Verifier{
 			Documents: &fetch.Fetcher{Cache: f.Documents, AllowLoopback: f.AllowLoopback, Now: f.Now},

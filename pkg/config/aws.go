@@ -25,9 +25,15 @@ func AWS() (aws.Config, error) {
 	if !env.Credentials.HasKeys() {
 		lacks = append(lacks, errors.New("config: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"))
 	}
-	return aws.Config{
+	cfg := aws.Config{
 		Region:        env.Region,
 		Credentials:   credentials.StaticCredentialsProvider{Value: env.Credentials},
 		ConfigSources: []any{env},
-	}, errors.Join(lacks...)
+	}
+	// Clients find AWS_ENDPOINT_URL_KMS and the like in the sources, and AWS_ENDPOINT_URL,
+	// which is for all of them, here.
+	if env.BaseEndpoint != "" && !aws.ToBool(env.IgnoreConfiguredEndpoints) {
+		cfg.BaseEndpoint = &env.BaseEndpoint
+	}
+	return cfg, errors.Join(lacks...)
 }

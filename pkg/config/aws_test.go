@@ -1,8 +1,11 @@
 package config_test
 
 import (
+	"os"
 	"strings"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"kmint/pkg/config"
 	"kmint/pkg/dynamo"
@@ -47,6 +50,49 @@ func TestAWS(t *testing.T) {
 			}
 			if _, err := config.AWS(); err == nil || err.Error() != want {
 				t.Errorf("got %v, want %s", err, want)
+			}
+		})
+	}
+}
+
+// One endpoint for all services counts for those that have none of their own.
+func TestOneEndpoint(t *testing.T) {
+	const all, own = "http://localhost:1", "http://localhost:2"
+	for name, tt := range map[string]struct {
+		all, own, ignore string
+		kms, dynamodb    string // "" for AWS's own
+	}{
+		"none":                {},
+		"one for all":         {all: all, kms: all, dynamodb: all},
+		"one of its own":      {own: own, dynamodb: own},
+		"both":                {all: all, own: own, kms: all, dynamodb: own},
+		"both, not wanted":    {all: all, own: own, ignore: "true"},
+		"both, wanted":        {all: all, own: own, ignore: "false", kms: all, dynamodb: own},
+		"one, not wanted":     {all: all, ignore: "true"},
+		"its own, not wanted": {own: own, ignore: "true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for variable, value := range map[string]string{
+				"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL_KMS": "",
+				"AWS_ENDPOINT_URL": tt.all, "AWS_ENDPOINT_URL_DYNAMODB": tt.own, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": tt.ignore,
+			} {
+				t.Setenv(variable, value)
+				if value == "" {
+					if err := os.Unsetenv(variable); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			cfg, err := config.AWS()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for want, got := range map[*string]*string{
+				&tt.kms: kms.NewClient(cfg).Options().BaseEndpoint, &tt.dynamodb: dynamo.NewClient(cfg).Options().BaseEndpoint,
+			} {
+				if aws.ToString(got) != *want {
+					t.Errorf("the endpoint is %q, not %q", aws.ToString(got), *want)
+				}
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -395,5 +396,21 @@ func TestWhatFailsOnOurSideIsNoSuccess(t *testing.T) {
 	h.want(h.post("spa", "token", access), 500, "server_error")
 	if h.revoked(h.jti(access)) {
 		t.Error("revoked all the same")
+	}
+}
+
+// Whatever a token says of itself, little of it is logged.
+func TestALongHeaderMakesNoLongLine(t *testing.T) {
+	long := strings.Repeat("\x7f", 40000)
+	for name, header := range map[string]string{
+		"typ": `{"alg":"RS256","kid":"k","typ":"` + long + `"}`,
+		"alg": `{"alg":"` + long + `","kid":"k","typ":"at+jwt"}`,
+		"kid": `{"alg":"RS256","kid":"` + long + `","typ":"at+jwt"}`,
+	} {
+		h := open(t)
+		h.want(h.post("spa", "token", base64.RawURLEncoding.EncodeToString([]byte(header))+".e30.AAAA"), 200, "")
+		if line := h.log.String(); len(line) > 5000 || !strings.Contains(line, "revoked=nothing") || !strings.Contains(line, "x7f") {
+			t.Errorf("%s: %d bytes: %.500s", name, len(line), line)
+		}
 	}
 }

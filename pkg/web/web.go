@@ -178,6 +178,10 @@ func (e *event) take() []slog.Attr {
 	return e.attrs
 }
 
+// longest is how many bytes of a text are logged: what was sent may be quoted in it, five
+// times as long, and of a line that is too long CloudWatch makes no metrics.
+const longest = 2000
+
 // Annotate adds to the log line of the request that ctx belongs to. Never a
 // code, token, secret, assertion, verifier, cookie or state.
 func Annotate(ctx context.Context, attrs ...slog.Attr) {
@@ -187,7 +191,12 @@ func Annotate(ctx context.Context, attrs ...slog.Attr) {
 	}
 	ev.mu.Lock()
 	defer ev.mu.Unlock()
-	ev.attrs = append(ev.attrs, attrs...)
+	for _, a := range attrs {
+		if a.Value.Kind() == slog.KindString && len(a.Value.String()) > longest {
+			a.Value = slog.StringValue(a.Value.String()[:longest] + "...")
+		}
+		ev.attrs = append(ev.attrs, a)
+	}
 }
 
 // Prefer names the languages that a page for the request that ctx belongs to is best in:

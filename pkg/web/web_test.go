@@ -404,3 +404,17 @@ func TestAuditIsPrinted(t *testing.T) {
 		}
 	}
 }
+
+// A text of somebody else's is cut, wherever it is logged, and a short one is not.
+func TestLongTextsAreCut(t *testing.T) {
+	var log bytes.Buffer
+	long, short := strings.Repeat("x", 1<<17), strings.Repeat("y", 2000)
+	run(edge(&log).JSON(func(_ http.ResponseWriter, r *http.Request) error {
+		web.Annotate(r.Context(), slog.String("cause", long), slog.String("client_id", short), slog.String("sub", long))
+		audit.Happened(r.Context(), audit.TokenRevoked)
+		return oauth.InvalidRequest.Errorf("%s", long).Because(errors.New(long))
+	}), http.MethodGet)
+	if lines := strings.Count(log.String(), "\n"); lines != 2 || log.Len() > 20000 || strings.Count(log.String(), `"`+short+`"`) != 2 {
+		t.Errorf("%d lines of %d bytes: %.500s", lines, log.Len(), &log)
+	}
+}

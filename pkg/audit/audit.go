@@ -261,8 +261,9 @@ func Print(ctx context.Context, log *slog.Logger, r Record, whose, why []slog.At
 }
 
 // Correlated are what the lines of a request are found by: the id that Lambda gives each
-// invocation, and that of the trace that it belongs to, which Lambda says and not the
-// caller. None outside of Lambda.
+// invocation, and that of the trace that it belongs to, as Lambda says it. Of these two
+// only the first is Lambda's own: API Gateway makes an id of a trace for requests that
+// bring none, so a caller may choose it. None outside of Lambda.
 func Correlated(ctx context.Context) (attrs []slog.Attr) {
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
 		attrs = append(attrs, slog.String("request_id", lc.AwsRequestID))

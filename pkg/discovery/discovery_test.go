@@ -2,8 +2,12 @@ package discovery_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +20,7 @@ import (
 
 	"kmint/pkg/discovery"
 	"kmint/pkg/jwt"
+	"kmint/pkg/keys"
 	"kmint/pkg/oauth"
 	"kmint/pkg/store"
 	"kmint/pkg/web"
@@ -27,11 +32,12 @@ type house struct {
 	algorithms []string
 	issuerErr  error
 	keysErr    error
+	keys       jwt.Set
 }
 
 func (h house) Issuer(context.Context) (string, error)       { return h.issuer, h.issuerErr }
 func (h house) Algorithms(context.Context) ([]string, error) { return h.algorithms, h.keysErr }
-func (h house) JWKS(context.Context) (jwt.Set, error)        { return jwt.Set{}, h.keysErr }
+func (h house) JWKS(context.Context) (jwt.Set, error)        { return h.keys, h.keysErr }
 
 func ask(t *testing.T, h house) *httptest.ResponseRecorder {
 	t.Helper()
@@ -109,6 +115,26 @@ func TestSigningAlgorithms(t *testing.T) {
 		if !slices.Equal(got.SigningAlgorithms, test.want) {
 			t.Errorf("%v: %v", test.active, got.SigningAlgorithms)
 		}
+	}
+}
+
+// A new key waits for caches as long as they may keep the keys that were before it.
+func TestCachesKeepKeysNoLongerThanRotationWaits(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := keys.New(jwt.ES256, &private.PublicKey, "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := house{keys: jwt.Set{Keys: []jwt.Key{key}}}
+	w := httptest.NewRecorder()
+	edge := web.Edge{Log: slog.New(slog.DiscardHandler), Now: time.Now}
+	edge.JSON(discovery.Endpoint{Keys: h}.JWKS).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/.well-known/jwks.json", nil))
+	want := fmt.Sprintf("public, max-age=%d", int(keys.EdgeAge/time.Second))
+	if got := w.Header().Get("Cache-Control"); w.Code != http.StatusOK || got != want {
+		t.Errorf("%d %q, want %q: %s", w.Code, got, want, w.Body)
 	}
 }
 

@@ -20,6 +20,9 @@ const (
 	// SetAge is how old the key set may be that a verifier goes by: API Gateway's
 	// JWT authorizer keeps it for two hours.
 	SetAge = 2 * time.Hour
+	// EdgeAge is how old the key set may be that a verifier is given by a cache in
+	// between, such as CloudFront: as long as it says itself that it may be kept.
+	EdgeAge = 5 * time.Minute
 	// Skew is how far two clocks may be apart.
 	Skew = time.Minute
 	// Late is how long a step may take from its look at the clock to its write.
@@ -84,7 +87,7 @@ func Longest(r store.Registry) time.Duration {
 // SignsFrom is when a key that is next may sign: by then everybody knows it who has
 // looked at the key set no longer ago than they may.
 func SignsFrom(next store.SigningKey, publish time.Duration) time.Time {
-	return next.Since.Add(max(publish, SetAge) + CacheAge + Skew + Late)
+	return next.Since.Add(max(publish, SetAge) + EdgeAge + CacheAge + Skew + Late)
 }
 
 // EndsFrom is when a retired key may be revoked: by then its last token has

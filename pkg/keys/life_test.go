@@ -65,9 +65,9 @@ func TestChanges(t *testing.T) {
 		earliest time.Time
 	}{
 		"rotate":                {rs256("active 900", "next 3"), activate(epoch), "k0 retired 0, k1 active 0, e active 0", time.Time{}},
-		"rotate just in time":   {rs256("active 900", "next 0"), activate(at(2*time.Hour + 3*time.Minute)), "k0 retired -2.05, k1 active -2.05, e active 0", time.Time{}},
-		"rotate too early":      {rs256("active 900", "next 1"), activate(epoch), "the key k1 was published 1h0m0s ago; verifiers may hold a JWKS for 2h0m0s; earliest 2030-01-01T01:03:00Z", at(time.Hour + 3*time.Minute)},
-		"rotate a second early": {rs256("active 900", "next 0"), activate(at(2*time.Hour + 3*time.Minute - time.Second)), "the key k1 was published 2h2m0s ago", at(2*time.Hour + 3*time.Minute)},
+		"rotate just in time":   {rs256("active 900", "next 0"), activate(at(2*time.Hour + 8*time.Minute)), "k0 retired -2.1333333333333333, k1 active -2.1333333333333333, e active 0", time.Time{}},
+		"rotate too early":      {rs256("active 900", "next 1"), activate(epoch), "the key k1 was published 1h0m0s ago; verifiers may hold a JWKS for 2h0m0s; earliest 2030-01-01T01:08:00Z", at(time.Hour + 8*time.Minute)},
+		"rotate a second early": {rs256("active 900", "next 0"), activate(at(2*time.Hour + 8*time.Minute - time.Second)), "the key k1 was published 2h7m0s ago", at(2*time.Hour + 8*time.Minute)},
 		"rotate without a next": {rs256("active 900"), activate(epoch), "keys: no key for RS256 is published to sign next", time.Time{}},
 		"rotate no line":        {rs256("next 900"), activate(epoch), "keys: no signing key is active for RS256", time.Time{}},
 

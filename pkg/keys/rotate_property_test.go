@@ -24,8 +24,8 @@ import (
 //
 //   - each algorithm has exactly one active key, in every version of the registry;
 //   - every token verifies, until it expires, against the key set as any verifier may
-//     have it, which got it up to two hours ago from a function whose registry was up to
-//     a minute old;
+//     have it, which got it up to two hours ago from a cache that had it for up to five
+//     minutes from a function whose registry was up to a minute old;
 //   - a key can sign as long as any function may want it to;
 //   - in the end every key that KMS holds is listed, or about to be deleted;
 //   - rotation goes on.
@@ -569,7 +569,7 @@ func (w *world) checkActive(k store.SigningKey, from, until time.Time) error {
 			longest = max(longest, l.of)
 		}
 	}
-	first, last := from.Add(-keys.SetAge-keys.CacheAge), lastSigned.Add(longest+keys.Skew)
+	first, last := from.Add(-keys.SetAge-keys.EdgeAge-keys.CacheAge), lastSigned.Add(longest+keys.Skew)
 	for i, v := range w.versions {
 		ended := i+1 < len(w.versions) && !w.versions[i+1].at.After(first)
 		if ended || v.at.After(last) {

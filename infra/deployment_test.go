@@ -147,6 +147,7 @@ func TestDeploymentRefuses(t *testing.T) {
 		"some errors allowed":         {"      Threshold: 0\n", "      Threshold: 10\n", "NewTokenErrors does not look at the errors of the new version"},
 		"a filter of other lines":     {`$.msg = "request" && $.status >= 500`, `$.msg = "request" && $.status >= 400`, "Token5xx does not count"},
 		"another group":               {"  Token5xx:\n    Type: AWS::Logs::MetricFilter\n    Condition: IsCanary\n    Properties:\n      LogGroupName: !Ref TokenLogGroup", "  Token5xx:\n    Type: AWS::Logs::MetricFilter\n    Condition: IsCanary\n    Properties:\n      LogGroupName: !Ref UserinfoLogGroup", "Token5xx does not count"},
+		"the path of another route":   {"oauth/revoke|", "", "TokenPath may be /oauth/revoke"},
 		"another metric":              {"      MetricName: answers_5xx\n", "      MetricName: answers_4xx\n", "New5xx does not look at"},
 		"more than KMS signs":         {"  TokenRate:\n    Type: Number\n    Default: 400\n", "  TokenRate:\n    Type: Number\n    Default: 800\n", "TokenRate is 800, and not 0.8 * 1000 / 2"},
 		"a burst of more":             {"  TokenBurst:\n    Type: Number\n    Default: 400\n", "  TokenBurst:\n    Type: Number\n    Default: 5000\n", "TokenBurst is 5000"},
@@ -178,6 +179,21 @@ func optionally(condition, parameter string) call {
 	return call{"If", []any{condition, call{"Ref", parameter}, call{"Ref", "AWS::NoValue"}}}
 }
 
+// checkTokenPath reports what the parameter admits that no function would start with.
+func checkTokenPath(template map[string]any, report func(string, ...any)) {
+	_, after, _ := strings.Cut(text(at(template, "Parameters", "TokenPath", "AllowedPattern")), "(?!/(")
+	taken, _, _ := strings.Cut(after, ")$)")
+	for id := range functions {
+		for _, event := range members(at(template, "Resources", id, "Properties", "Events")) {
+			path, isRoute := at(event, "Properties", "Path").(string)
+			// Nothing that begins with a dot is admitted anyway.
+			if isRoute && path != "/{proxy+}" && !strings.HasPrefix(path, "/.well-known/") && !slices.Contains(strings.Split(taken, "|"), path[1:]) {
+				report("TokenPath may be %s, which is another route", path)
+			}
+		}
+	}
+}
+
 // deploying lists what is wrong with how the functions are published, limited, signed,
 // traced and encrypted.
 func deploying(templateText string) (found []string) {
@@ -187,6 +203,7 @@ func deploying(templateText string) (found []string) {
 	}
 	report := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
 	resources := members(template["Resources"])
+	checkTokenPath(template, report)
 	for id := range functions {
 		properties := members(at(resources[id], "Properties"))
 		if !reflect.DeepEqual(properties["CodeSigningConfigArn"], optionally("HasCodeSigning", "CodeSigningConfigArn")) {

@@ -248,8 +248,8 @@ func (c Check) token(ctx context.Context, endpoint, assertion string) (string, e
 	var got struct {
 		Token string `json:"access_token"`
 	}
-	if err := json.Unmarshal([]byte(a.body), &got); err != nil || got.Token == "" {
-		return "", fmt.Errorf("preflight: %s: no access_token, %w", endpoint, err)
+	if json.Unmarshal([]byte(a.body), &got) != nil || got.Token == "" {
+		return "", fmt.Errorf("preflight: %s answers with no access_token", endpoint)
 	}
 	return got.Token, nil
 }

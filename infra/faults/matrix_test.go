@@ -70,6 +70,22 @@ func logged(a answer, tellsWhy bool) error {
 	return nil
 }
 
+// errUnfired says that the call which a fault was to befall was not made.
+var errUnfired = errors.New("did not fire")
+
+// runFired runs a cell, and again where its fault did not fire and a call was made twice:
+// a machine that has too much to do takes longer for an answer than an attempt may last,
+// and the request ends there. What was found of a fault that fired stays.
+func (r *rig) runFired(c cell) (v verdict, calls []callID, err error) {
+	for range 3 {
+		v, calls, err = r.run(c)
+		if !errors.Is(err, errUnfired) || !slices.ContainsFunc(calls, func(call callID) bool { return call.time > 1 }) {
+			break
+		}
+	}
+	return v, calls, err
+}
+
 // run runs a cell.
 func (r *rig) run(c cell, plants ...plant) (verdict, []callID, error) {
 	a, err := c.scenario.start(r)
@@ -93,7 +109,7 @@ func (r *rig) run(c cell, plants ...plant) (verdict, []callID, error) {
 	calls, dead := slices.Clone(w.calls), w.dead
 	for _, p := range plan {
 		if !w.fired[p] {
-			err = errors.Join(err, fmt.Errorf("the fault %s at %s did not fire: %v", p.fault, p.call, calls))
+			err = errors.Join(err, fmt.Errorf("the fault %s at %s %w: %v", p.fault, p.call, errUnfired, calls))
 		}
 	}
 	w.mu.Unlock()
@@ -262,7 +278,7 @@ func TestMatrix(t *testing.T) {
 		slots <- struct{}{}
 		work.Go(func() {
 			defer func() { <-slots }()
-			v, calls, err := r.run(c)
+			v, calls, err := r.runFired(c)
 			results[i] = result{c, v, calls, err}
 		})
 	}

@@ -183,3 +183,19 @@ func TestPlanted(t *testing.T) {
 		})
 	}
 }
+
+// A cell whose fault never fires does not hold, however often it is run.
+func TestUnfired(t *testing.T) {
+	r := newRig(t)
+	all := scenarios()
+	i := slices.IndexFunc(all, func(s scenario) bool { return s.name == "client_credentials" })
+	nowhere := planned{callID{"dynamodb.GetItem nothing", 1, 1}, fault{throttle, false}}
+	if _, _, err := r.runFired(cell{all[i], nowhere}); !errors.Is(err, errUnfired) {
+		t.Errorf("got %v", err)
+	}
+	// The twin.
+	somewhere := planned{callID{"kms.Sign", 1, 1}, fault{throttle, false}}
+	if _, _, err := r.runFired(cell{all[i], somewhere}); err != nil {
+		t.Error(err)
+	}
+}

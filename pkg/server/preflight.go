@@ -51,7 +51,7 @@ func (f Preflight) Handler() func(ctx context.Context, d Deployment) error {
 		Pause: f.Pause, Now: f.Now,
 	}
 	return func(ctx context.Context, d Deployment) error {
-		err := check.Run(ctx)
+		err := inTime(ctx, check)
 		nothing := errors.Is(err, preflight.ErrNothingToTry)
 		good := err == nil || nothing
 		level, attrs := slog.LevelInfo, []slog.Attr{slog.String("deployment", d.ID), slog.Bool("good", good)}
@@ -68,4 +68,15 @@ func (f Preflight) Handler() func(ctx context.Context, d Deployment) error {
 		}
 		return nil
 	}
+}
+
+// inTime keeps a twentieth of the function's time for the report: CodeDeploy would wait
+// an hour for one that does not come.
+func inTime(ctx context.Context, check preflight.Check) error {
+	if end, bounded := ctx.Deadline(); bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, end.Add(-time.Until(end)/20))
+		defer cancel()
+	}
+	return check.Run(ctx)
 }

@@ -124,6 +124,9 @@ func (b *tab) listen(event any) {
 		if event.Entry.Source == log.EntrySourceNetwork { // a status of 400 is none
 			return
 		}
+		if strings.HasPrefix(event.Entry.Text, "Autofocus processing was blocked") { // a test was quicker
+			return
+		}
 		complaint = fmt.Sprintf("%s: %s %s", event.Entry.Source, event.Entry.Text, event.Entry.URL)
 	case *audits.EventIssueAdded:
 		if event.Issue.Code == audits.InspectorIssueCodePerformanceIssue {

@@ -51,7 +51,7 @@ for (const response_mode of ["fragment", "form_post"]) {
 const implicit = await discover(client.useIdTokenResponseType)
 for (const response_mode of ["fragment", "form_post"]) {
   const { back, checks, answer } = await ask(implicit, { response_mode, scope: "openid profile" })
-  assert.deepEqual([...answer.keys()].sort(), ["id_token", "iss", "state"])
+  assert.deepEqual([...answer.keys()].sort(), ["id_token", "iss", "session_state", "state"])
   await mismatched(client.implicitAuthentication(implicit, back, "another", checks), "nonce")
   await assert.rejects(client.implicitAuthentication(implicit, changed(back, "id_token", (t) => t.slice(0, -9) + flip(t.slice(-9))), checks.expectedNonce, checks),
     (e) => /signature/.test(e.cause.message))
@@ -65,7 +65,7 @@ for (const response_mode of ["fragment", "form_post"]) {
 const code = await discover()
 {
   const asked = await ask(code, { response_mode: "form_post" })
-  assert.deepEqual([...asked.answer.keys()].sort(), ["code", "iss", "state"])
+  assert.deepEqual([...asked.answer.keys()].sort(), ["code", "iss", "session_state", "state"])
   const url = new URL(asked.back)
   url.search = asked.answer
   url.hash = ""

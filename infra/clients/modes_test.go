@@ -96,16 +96,16 @@ func (p *party) byMessage(t *testing.T) {
 	}
 	b := newTab(t)
 	b.open(p.URL + "/spa")
-	if got, want := hears(b, silent, inFrame), p.site.issuer+" authorization_response error,error_description,iss,state s login_required"; got != want {
+	if got, want := hears(b, silent, inFrame), p.site.issuer+" authorization_response error,error_description,iss,session_state,state s login_required"; got != want {
 		t.Errorf("nobody is logged in: %s, want %s", got, want)
 	}
 	b.open(client.AuthCodeURL("s", oauth2.S256ChallengeOption(oauth2.GenerateVerifier())))
 	b.login(username, password)
 	b.arrives(p.URL + "/spa")
-	if got, want := hears(b, silent, inFrame), p.site.issuer+" authorization_response code,iss,state s "; got != want {
+	if got, want := hears(b, silent, inFrame), p.site.issuer+" authorization_response code,iss,session_state,state s "; got != want {
 		t.Errorf("in a frame: %s, want %s", got, want)
 	}
-	if got, want := hears(b, ask(), `(address) => window.open(address)`), p.site.issuer+" authorization_response code,iss,state s "; got != want {
+	if got, want := hears(b, ask(), `(address) => window.open(address)`), p.site.issuer+" authorization_response code,iss,session_state,state s "; got != want {
 		t.Errorf("in a popup: %s, want %s", got, want)
 	}
 	if complaints := b.complained(); len(complaints) > 0 {

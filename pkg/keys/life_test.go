@@ -312,3 +312,24 @@ func TestTheRegistryStaysSmall(t *testing.T) {
 		t.Errorf("no end of keys: %v", err)
 	}
 }
+
+// A rotation that finds no registry ends no key: one of them may have signed what people
+// have. It ends what a registry that has keys does not list.
+func TestALostRegistryEndsNoKey(t *testing.T) {
+	made := []jwt.Held{{Reference: "made", Algorithm: jwt.RS256, Made: true, Guarded: true, State: jwt.Usable, Created: epoch.Add(-90 * 24 * time.Hour)}}
+	policy := keys.Policy{Period: keys.DefaultPeriod, Publish: keys.DefaultPublish}
+	lost := store.Registry{}
+	if step := keys.Decide(lost, made, policy, epoch); step.Deed != keys.Nothing {
+		t.Errorf("%s %s", step.Reference, step.Deed)
+	}
+	if err := keys.Unusable(lost, made); err == nil || !strings.Contains(err.Error(), "the registry is lost") {
+		t.Error(err)
+	}
+	if err := keys.Unusable(lost, nil); err != nil {
+		t.Errorf("a new stack: %v", err)
+	}
+	other := store.Registry{Version: 1, Keys: []store.SigningKey{{ID: "e", Reference: "e", Algorithm: jwt.ES256, State: store.KeyActive, Since: epoch}}}
+	if step := keys.Decide(other, made, policy, epoch); step.Deed != keys.Discarded {
+		t.Errorf("%s %q, want %s", step.Reference, step.Deed, keys.Discarded)
+	}
+}

@@ -74,7 +74,13 @@ type Step struct {
 // another, or else discarded, which is written down before the key is touched. So
 // what becomes of a key is decided by one conditional write, and two runs at once
 // cannot take it for two things.
+//
+// Where no key is listed at all, none is discarded: the registry is lost, for a rotation
+// makes keys only of those that it lists.
 func Decide(r store.Registry, held []jwt.Held, p Policy, now time.Time) Step {
+	if len(r.Keys) == 0 {
+		return Step{}
+	}
 	byReference := map[string]jwt.Held{}
 	for _, h := range held {
 		byReference[h.Reference] = h
@@ -177,9 +183,14 @@ func discard(r store.Registry, h jwt.Held, now time.Time) store.Registry {
 
 // Unusable says which key that signs cannot, and which one that is to sign is not there.
 // That is nothing a step mends: whoever did it may have meant it, or the role may see
-// too little.
+// too little. Nor is a registry that is lost.
 func Unusable(r store.Registry, held []jwt.Held) error {
 	var wrong []error
+	for _, h := range held {
+		if len(r.Keys) == 0 && h.Made && h.State != jwt.Deleting {
+			wrong = append(wrong, fmt.Errorf("keys: no key is listed, and %s is there, which was: the registry is lost", h.Reference))
+		}
+	}
 	for _, k := range r.Keys {
 		i := slices.IndexFunc(held, func(h jwt.Held) bool { return h.Reference == k.Reference })
 		state := "not there"
